@@ -1,0 +1,161 @@
+"""What flows: row → example → ids → batch → output. Frozen, and nothing else passes between the stages.
+
+Letters for shapes, here and everywhere: B rows of a batch, S input tokens, T target tokens, L tokens of either side,
+D model width, H heads, K width of one head, F feed-forward width, V vocabulary, N tokens of all rows laid end to end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # torch takes seconds to import and only models need it
+    import torch
+    from torch import Tensor
+
+Row: TypeAlias = Mapping[str, Any]
+Int32: TypeAlias = NDArray[np.int32]
+Float32: TypeAlias = NDArray[np.float32]
+
+
+class Span(NamedTuple):
+    """A labelled stretch of one of an example's fields, in characters, end exclusive."""
+
+    field: str
+    start: int
+    end: int
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One task instance said in text."""
+
+    inputs: str
+    """What the model reads; empty for plain text."""
+    targets: str
+    """What it should write."""
+    origin: str
+    """Where it comes from, for messages: `"squad/train:4711"`."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What only the metric may see: all gold answers, ids, groups."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """The ordered parts (question, context / premise, hypothesis) that encoders read."""
+    spans: tuple[Span, ...] = ()
+    """Extractive answers or tags, as places in `fields`."""
+    number: float | None = None
+    """The target of a regression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """One example in token ids, unpadded, with end marks where the objective wants them."""
+
+    inputs: Int32
+    """[S]; empty when nothing is read."""
+    targets: Int32
+    """[T]"""
+    weights: Float32 | None = None
+    """[T] how much each target counts; None = 1 everywhere."""
+    origin: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Specials:
+    """The ids with a meaning of their own. None = the vocabulary has no such token."""
+
+    pad: int
+    eos: int
+    unk: int | None = None
+    bos: int | None = None
+    mask: int | None = None
+    cls: int | None = None
+    sep: int | None = None
+    sentinels: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
+    """The ids of `<extra_id_0>`, `<extra_id_1>`, … in that order (T5 counts them down from the top)."""
+
+
+class Run(NamedTuple):
+    """One example's place in a packed side: tokens `start:end` of row `row`."""
+
+    row: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One stack's tokens."""
+
+    ids: Tensor
+    """[B, L] int64; pad where nothing stands."""
+    segments: Tensor
+    """[B, L] int64; 0 = padding, examples of one row count from 1."""
+    positions: Tensor
+    """[B, L] int64; starts at 0 in every segment."""
+    runs: tuple[Run, ...]
+    """The same as `segments`, example by example; run k of the encoder belongs to run k of the decoder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows for one forward pass. Loss counts where `weights` > 0."""
+
+    encoder: Side | None = None
+    decoder: Side | None = None
+    prefix: Tensor | None = None
+    """[B, T] bool: decoder tokens that every token of their segment may see (prefix LM)."""
+    targets: Tensor | None = None
+    """[B, T] int64"""
+    weights: Tensor | None = None
+    """[B, T] float32"""
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+    """Targets of class, span, tag and number heads."""
+    origins: tuple[str, ...] = ()
+    """Where the examples come from, run by run."""
+
+    @property
+    def num_targets(self) -> float:
+        """The sum of the weights: what the loss is divided by."""
+        return 0.0 if self.weights is None else float(self.weights.sum())
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that are not padding, both sides."""
+        return sum(run.end - run.start for side in (self.encoder, self.decoder) if side for run in side.runs)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Side):
+                moved = (getattr(value, name).to(device, non_blocking=True) for name in ("ids", "segments", "positions"))
+                return Side(*moved, runs=value.runs)
+            if isinstance(value, Mapping):
+                return {name: move(part) for name, part in value.items()}
+            return value.to(device, non_blocking=True) if hasattr(value, "to") else value
+
+        return replace(self, **{part.name: move(getattr(self, part.name)) for part in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a model says of a batch."""
+
+    logits: Tensor | None = None
+    """[B, T, V]"""
+    hidden: Tensor | None = None
+    """[B, L, D] last hidden states of the stack that answers"""
+    heads: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss not yet divided: micro-batches and processes add up, and one division by the global count follows."""
+
+    sum: Tensor
+    count: Tensor

@@ -1,0 +1,101 @@
+"""What data means: tasks say rows in text; mixtures say how often each task is heard.
+
+A task knows nothing of models, tokenizers or lengths. Mixing rates are those of T5 (§3.5.2): examples-proportional with
+a cap K, temperature-scaled with T, equal as T → ∞.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from textfer.batch import Example, Row
+from textfer.config import Registry
+from textfer.data.source import Source
+from textfer.errors import ConfigError
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """Rows of one source said as text, and the metric that marks the answers.
+
+    `to_examples(row, origin)` yields none, one or several examples. `answer(text, example)` turns what a model wrote into
+    what the metric takes. `metrics(answers, examples)` returns {name: value}; the first name is the main one.
+    """
+
+    name: str
+    source: Source
+    to_examples: Callable[[Row, str], Iterable[Example]]
+    metrics: Callable[[Sequence[object], Sequence[Example]], Scores] | None = None
+    answer: Callable[[str, Example], object] = lambda text, example: text
+    choices: tuple[str, ...] = ()
+    """The label words of a classification; empty when any text may be the answer."""
+    family: str = ""
+    version: int = 1
+    """Part of the cache key: raise it when the text form changes."""
+    summary: str = ""
+    licence: str = ""
+    plain: bool = False
+    """Plain text for pre-training: an objective makes the examples."""
+
+    @property
+    def main_metric(self) -> str:
+        """The name of the metric that stands for the task."""
+        assert self.metrics is not None, f"task {self.name} has no metric"
+        return next(iter(self.metrics([], [])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mixture:
+    """Tasks and other mixtures heard together."""
+
+    name: str
+    parts: Mapping[str, float | None]
+    """Task or mixture name → fixed weight; None = by its number of examples."""
+    max_examples: float = math.inf
+    """The cap K: a larger task counts as this many examples."""
+    temperature: float = 1.0
+    """T: rates are raised to 1/T and renormalised; `inf` makes them equal."""
+    summary: str = field(default="")
+
+
+TASKS: Registry[Task] = Registry("task", ["textfer.data.tasks"])
+MIXTURES: Registry[Mixture] = Registry("mixture", ["textfer.data.tasks"])
+
+
+def mixing_rates(num_examples: Mapping[str, int], mixture: Mixture) -> dict[str, float]:
+    """{part: rate}, summing to 1: weight, or number of examples up to the cap, each to the power 1/T.
+
+    Source: T5 §3.5.2; seqio's `mixing_rate_num_examples` caps first and then takes the root.
+    """
+    rates: dict[str, float] = {}
+    for part, weight in mixture.parts.items():
+        rate = float(min(num_examples[part], mixture.max_examples)) if weight is None else float(weight)
+        if not rate > 0 or not math.isfinite(rate):
+            raise ConfigError(
+                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop the part, or give it rows."
+            )
+        rates[part] = rate ** (1.0 / mixture.temperature)
+    total = math.fsum(rates.values())
+    return {part: rate / total for part, rate in rates.items()}
+
+
+def flatten(mixture: Mixture, num_examples: Callable[[str], int], above: tuple[str, ...] = ()) -> dict[str, float]:
+    """{task: rate} with nested mixtures multiplied through; a task reached twice adds up."""
+    if mixture.name in above:
+        raise ConfigError(f"mixture '{mixture.name}': contains itself ({' → '.join([*above, mixture.name])}).")
+    inner = {
+        part: flatten(MIXTURES.get(part), num_examples, (*above, mixture.name)) for part in mixture.parts if part in MIXTURES
+    }
+
+    def count(part: str) -> int:
+        return sum(num_examples(task) for task in inner[part]) if part in inner else num_examples(part)
+
+    rates: dict[str, float] = {}
+    for part, rate in mixing_rates({part: count(part) for part in mixture.parts}, mixture).items():
+        for task, share in inner.get(part, {part: 1.0}).items():
+            rates[task] = rates.get(task, 0.0) + rate * share
+    return rates
