@@ -1,0 +1,138 @@
+"""Randomness by address: what is drawn for an example depends on where it stands, never on what came before it.
+
+A key is a 64-bit number made from (seed, name, epoch, index). Draw number c of a key is `mix(key + c * golden)`, which
+is the SplitMix64 generator read at any place, so rows need no state and a batch draws exactly what its rows draw alone.
+
+Source of the mixing constants: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from math import isqrt
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Int64: TypeAlias = NDArray[np.int64]
+UInt64: TypeAlias = NDArray[np.uint64]
+Float64: TypeAlias = NDArray[np.float64]
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_REDRAW = np.uint64(0xD1B54A32D192ED03)
+"""Added to a key before `subset` draws again, so that those draws never meet the ordinary ones."""
+_NUM_ROUNDS = 10
+
+
+def address(seed: int, name: str, epoch: ArrayLike, index: ArrayLike) -> UInt64:
+    """One key per index, uint64. Another seed, name, epoch or index gives an unrelated key.
+
+    Shapes: `epoch` and `index` are whole numbers or arrays of them that broadcast to [B].
+    """
+    start = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
+    keys = _mix(np.uint64(int.from_bytes(start, "little")) ^ _mix(_unsigned(epoch) + _GOLDEN))
+    return _mix(keys ^ _mix(_unsigned(index) + _GOLDEN))
+
+
+def permute(index: ArrayLike, n: int, key: int | np.uint64) -> Int64:
+    """`index` shuffled: where each place of range(n) comes to lie, without a table and in constant memory.
+
+    A Feistel network on pairs (left < width, right < height) with width * height just above n; a result outside
+    range(n) walks on along its cycle. For one key it is a bijection on range(n); every key gives another.
+
+    Shapes: [N] int64 → [N] int64. n up to 2^40.
+    """
+    places = np.atleast_1d(np.asarray(index, np.int64)).astype(np.uint64)
+    assert 1 <= n <= 1 << 40, f"n is {n}"
+    assert not places.size or int(places.max()) < n, "an index lies outside range(n)"
+    width = 2 * (isqrt(max(n, 4) - 1) // 2 + 1)  # even, so that odd permutations are within reach
+    height = -(-n // width)
+    keys = Draws(np.array([key], np.uint64)).bits(_NUM_ROUNDS)[0]
+    places = _feistel(places, width, height, keys)
+    while (outside := np.flatnonzero(places >= n)).size:
+        places[outside] = _feistel(places[outside], width, height, keys)
+    return places.astype(np.int64).reshape(np.shape(index))
+
+
+class Draws:
+    """A row of random numbers for every key. Row i depends on keys[i] and on how many numbers were drawn before."""
+
+    def __init__(self, keys: UInt64) -> None:
+        self.keys = np.ascontiguousarray(keys, np.uint64)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def bits(self, n: int) -> UInt64:
+        """[B, n] uint64, all 64 bits random."""
+        counts = np.arange(self._count + 1, self._count + n + 1, dtype=np.uint64)
+        self._count += n
+        return _mix(self.keys[:, None] + counts * _GOLDEN)
+
+    def uniform(self, n: int) -> Float64:
+        """[B, n] float64 in [0, 1), in steps of 2^-53."""
+        return _unit(self.bits(n))
+
+    def integers(self, high: ArrayLike, n: int) -> Int64:
+        """[B, n] int64 in range(high); `high` up to 2^40, one number or one for each row [B, 1]."""
+        return (self.uniform(n) * np.asarray(high, np.float64)).astype(np.int64)
+
+    def subset(self, n: int, k: int) -> Int64:
+        """[B, k] int64: k different members of range(n), ascending; all such sets equally likely.
+
+        k numbers are drawn and the double ones drawn again until none is left. What is added never depends on which
+        members are there, only on how many, so no member is favoured.
+        """
+        assert 0 <= k <= n, f"no {k} different members in range({n})"
+        if 2 * k > n:  # few are missing: choose those
+            rest = np.ones((len(self), n), np.bool_)
+            rest[np.arange(len(self))[:, None], self.subset(n, n - k)] = False
+            return (np.flatnonzero(rest) % max(n, 1)).reshape(len(self), k)
+        chosen = np.sort(self.integers(n, k), axis=1)
+        again = _mix((self.keys + _REDRAW) ^ np.uint64(self._count))
+        count = 0
+        rows = np.arange(len(self))
+        while rows.size:
+            part = chosen[rows]
+            row, place = np.nonzero(part[:, 1:] == part[:, :-1])
+            if not row.size:
+                break
+            counts = (place + (count + 1)).astype(np.uint64)
+            part[row, place + 1] = (_unit(_mix(again[rows[row]] + counts * _GOLDEN)) * n).astype(np.int64)
+            double = np.unique(row)
+            rows, count = rows[double], count + k
+            chosen[rows] = np.sort(part[double], axis=1)
+        return chosen
+
+
+def _unit(bits: UInt64) -> Float64:
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _unsigned(values: ArrayLike) -> UInt64:
+    return np.atleast_1d(np.asarray(values)).astype(np.int64).view(np.uint64)
+
+
+def _mix(bits: UInt64) -> UInt64:
+    """SplitMix64's finaliser: every bit of the result depends on every bit of the argument."""
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> np.uint64(31))
+
+
+def _feistel(places: UInt64, width: int, height: int, keys: UInt64) -> UInt64:
+    left, right = places % np.uint64(width), places // np.uint64(width)
+    for number, key in enumerate(keys):
+        if number % 2 == 0:
+            left = _turned(left, right, width, key)
+        else:
+            right = _turned(right, left, height, key)
+    return right * np.uint64(width) + left
+
+
+def _turned(half: UInt64, by: UInt64, size: int, key: np.uint64) -> UInt64:
+    amount = ((_mix(by ^ key) >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+    turned = half + amount
+    return np.where(turned >= size, turned - np.uint64(size), turned)

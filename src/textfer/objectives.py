@@ -1,0 +1,210 @@
+"""What is learnt from plain text: ids → `Ids(inputs, targets)`. NumPy only; all rows of a call are worked on together.
+
+An objective is a frozen set of options that can be called. Its randomness is `Draws`, so row i of the result depends on
+row i of the tokens and its key alone. End marks are the stream's: `eos` says on which sides it puts them, and `lens`
+counts them. Letters: B rows, L raw tokens of a row.
+
+To come: a mixture of denoisers (UL2) is a list of these, one chosen for each piece.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from textfer.batch import Ids, Int32, Specials
+from textfer.config import Options, Registry
+from textfer.draws import Draws
+from textfer.errors import ConfigError
+
+Mask: TypeAlias = NDArray[np.bool_]
+
+
+class Objective(Protocol):
+    """What the stream needs to know of an objective."""
+
+    joins: ClassVar[bool]
+    """Documents are joined and the whole is cut in pieces of `raw_len`; otherwise every document is cut by itself."""
+    document_eos: ClassVar[bool]
+    """Every document gets an end mark before joining."""
+    eos: ClassVar[tuple[bool, bool]]
+    """Whether the stream puts an end mark after inputs and targets."""
+    lossless: ClassVar[bool]
+    """Every raw token is found in inputs or targets, in order."""
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """Raw tokens in a piece, the most that never outgrow those lengths (which count end marks)."""
+        ...
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """(inputs, targets) tokens that a piece becomes, end marks counted; the most where it is random."""
+        ...
+
+    def num_sentinels(self, raw_len: int) -> int:
+        """Sentinels that the vocabulary must hold for such pieces."""
+        ...
+
+    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
+        """[B, L] tokens → B `Ids` without end marks."""
+        ...
+
+
+OBJECTIVES: Registry[type[Objective]] = Registry("objective")
+
+
+@OBJECTIVES.named("span_corruption")
+class SpanCorruption(Options):
+    """Spans of a given mean length are cut out, a sentinel left in the place of each, and are to be written out.
+
+    `a b c d e f` → inputs `a b <0> e <1>`, targets `<0> c d <1> f`. The number of noise tokens and of spans is fixed by
+    the length; where they lie is uniform over all ways. A text starts with kept tokens and ends in a span, so there is
+    no closing sentinel.
+
+    Source: `span_corruption`, `random_spans_helper`, `random_spans_noise_mask` in t5/data/preprocessors.py, without the
+    optional roll of the mask. Three differences, where that code fails or spoils the text: more spans than kept tokens
+    are cut down to one kept token each; more spans than sentinels are refused instead of reusing ordinary ids; and a
+    length is never chosen whose piece would not fit (there the noise is counted in float32, but the length in double).
+    """
+
+    name: Literal["span_corruption"] = "span_corruption"
+    noise_density: float = Field(default=0.15, gt=0, lt=1)
+    """Share of the tokens that is cut out."""
+    mean_span_len: float = Field(default=3.0, ge=1)
+    """Tokens of a span, on average."""
+
+    joins: ClassVar[bool] = True
+    document_eos: ClassVar[bool] = False
+    eos: ClassVar[tuple[bool, bool]] = (True, True)
+    lossless: ClassVar[bool] = True
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """Raw tokens whose inputs fill `inputs_len`. Errors: ConfigError when the targets do not fit."""
+        raw = max(inputs_len - 1, 1)
+        while self._planned_lens(raw + 1)[0] <= inputs_len:
+            raw += 1
+        inputs, targets = self._planned_lens(raw)
+        if self.noise_density == 0.5 and targets > inputs:
+            raw -= 1
+        while raw > 1 and self.lens(raw)[0] > inputs_len:
+            raw -= 1
+        inputs, targets = self.lens(raw)
+        if inputs > inputs_len or targets > targets_len:
+            raise ConfigError(
+                f"objective {self.name}: inputs of {inputs_len} tokens need targets of {targets}, got {targets_len}. "
+                f"Allow {targets} target tokens or shorten the inputs."
+            )
+        return raw
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """(inputs, targets) of every piece, end marks counted."""
+        if raw_len < 2:
+            return raw_len + 1, raw_len + 1
+        noise, spans = self._counts(raw_len)
+        return raw_len - noise + spans + 1, noise + spans + 1
+
+    def num_sentinels(self, raw_len: int) -> int:
+        """The number of spans of such a piece."""
+        return self._counts(max(raw_len, 2))[1]
+
+    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
+        """[B, L] → B `Ids`. Errors: ConfigError when the vocabulary has fewer sentinels than there are spans."""
+        _check_sentinels(self.name, self.num_sentinels(tokens.shape[1]), specials)
+        return _corrupt(tokens, self.mask(tokens.shape[1], draws), specials.sentinels)
+
+    def mask(self, raw_len: int, draws: Draws) -> Mask:
+        """[B, L], true for the tokens to be cut out."""
+        length = max(raw_len, 2)  # as released: the mask of one token is the first half of a mask of two
+        noise, spans = self._counts(length)
+        ends = np.empty(
+            (len(draws), spans), np.int64
+        )  # of noise span k, in noise tokens, and of kept span k, in kept tokens
+        kept_ends = np.empty_like(ends)
+        ends[:, -1], kept_ends[:, -1] = noise, length - noise
+        ends[:, :-1] = draws.subset(noise - 1, spans - 1) + 1
+        kept_ends[:, :-1] = draws.subset(length - noise - 1, spans - 1) + 1
+        turns = np.zeros((len(draws), length + 1), np.int8)
+        rows = np.arange(len(draws))[:, None]
+        turns[rows, kept_ends + ends] = -1
+        starts = kept_ends
+        starts[:, 1:] += ends[:, :-1]
+        turns[rows, starts] = 1
+        return np.cumsum(turns[:, :raw_len], axis=1, dtype=np.int8).view(np.bool_)
+
+    def _counts(self, length: int) -> tuple[int, int]:
+        """(noise tokens, spans), rounded half to even in float32 as TensorFlow does it."""
+        noise = int(np.round(np.float32(length) * np.float32(self.noise_density)))
+        noise = min(max(noise, 1), length - 1)
+        spans = int(np.round(np.float32(noise) / np.float32(self.mean_span_len)))
+        return noise, min(max(spans, 1), length - noise)
+
+    def _planned_lens(self, raw_len: int) -> tuple[int, int]:
+        """`lens` as the released code foresees them: in double precision and without the bounds of tiny lengths."""
+        noise = round(raw_len * self.noise_density)
+        spans = round(noise / self.mean_span_len)
+        return raw_len - noise + spans + 1, noise + spans + 1
+
+
+@OBJECTIVES.named("lm")
+class LanguageModel(Options):
+    """Plain language modelling: nothing is read, all is written.
+
+    Source: `full_lm` in t5/data/preprocessors.py: an end mark after every document, documents joined, pieces as long as
+    the targets may be.
+    """
+
+    name: Literal["lm"] = "lm"
+
+    joins: ClassVar[bool] = True
+    document_eos: ClassVar[bool] = True
+    eos: ClassVar[tuple[bool, bool]] = (False, False)
+    lossless: ClassVar[bool] = True
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """The length of the targets."""
+        return targets_len
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """No inputs; the targets are the piece."""
+        return 0, raw_len
+
+    def num_sentinels(self, raw_len: int) -> int:
+        """None."""
+        return 0
+
+    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
+        """[B, L] → B `Ids` with empty inputs."""
+        nothing = np.zeros(0, np.int32)
+        return [Ids(nothing, row) for row in tokens]
+
+
+def _check_sentinels(name: str, num_needed: int, specials: Specials) -> None:
+    if num_needed > len(specials.sentinels):
+        raise ConfigError(
+            f"objective {name}: a piece has {num_needed} spans, but the vocabulary only {len(specials.sentinels)} "
+            f"sentinels. Shorten the inputs, lengthen the spans, or take a tokenizer with more sentinels."
+        )
+
+
+def _corrupt(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Ids]:
+    """Inputs with a sentinel for every masked run, targets with one for every other run."""
+    inputs, targets = _replaced(tokens, mask, sentinels), _replaced(tokens, ~mask, sentinels)
+    return [Ids(*pair) for pair in zip(inputs, targets, strict=True)]
+
+
+def _replaced(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Int32]:
+    """Every row with the first token of each masked run turned into the next sentinel, the rest of the run dropped."""
+    num_rows, length = tokens.shape
+    starts = mask.copy()
+    starts[:, 1:] &= ~mask[:, :-1]
+    places = np.flatnonzero(starts)
+    runs = np.searchsorted(places, np.arange(0, num_rows + 1) * length)  # where each row's runs begin among the places
+    numbers = np.arange(len(places)) - np.repeat(runs[:-1], np.diff(runs))
+    replaced = tokens.flatten()
+    replaced[places] = sentinels[numbers]
+    keep = starts | ~mask
+    flat = replaced[keep.ravel()]
+    ends = np.cumsum(np.count_nonzero(keep, axis=1)).tolist()
+    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
