@@ -1,0 +1,323 @@
+"""The training stream: which example stands where, as a pure function of (seed, position).
+
+Nothing here depends on how many processes or threads there are, and nothing is replayed to resume. Position p of the
+mixture → task and draw number, by index arithmetic (`Schedule`); draw → epoch and example, by a seeded permutation;
+noise → by the example's address. Positions are handled in blocks of `BLOCK`; packing never crosses a block, so a place in
+the stream is two integers (`Cursor`).
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from queue import Queue
+from typing import NamedTuple, Protocol, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textfer.batch import Batch, Ids, Int32, Specials
+from textfer.data.layout import LAYOUTS, Lens, pack
+from textfer.data.tokens import TokenTable
+from textfer.draws import Draws, address, permute
+from textfer.errors import DataError
+from textfer.objectives import Objective
+
+T = TypeVar("T")
+BLOCK = 1024
+PREFETCH_STEPS = 4
+
+
+class Cursor(NamedTuple):
+    """A place in the stream: the next row to be read."""
+
+    block: int = 0
+    row: int = 0
+
+
+class Part(Protocol):
+    """One task's examples in ids, any of them at any time."""
+
+    name: str
+
+    def __len__(self) -> int: ...
+
+    def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
+        """The examples with end marks, trimmed; whatever is random in example k is drawn from `keys[k]`."""
+        ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Supervised:
+    """Inputs and targets as they are; the longer ones lose their end, never their end mark."""
+
+    table: TokenTable
+    lens: Lens
+    eos: int
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def num_cut(self) -> tuple[int, int]:
+        """How many inputs and targets are too long for `lens`."""
+        cut = (self.table.lens("inputs") >= self.lens.inputs, self.table.lens("targets") >= self.lens.targets)
+        return int(cut[0].sum()), int(cut[1].sum())
+
+    def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
+        return [
+            Ids(
+                ended(self.table.get("inputs", index), self.lens.inputs, self.eos),
+                ended(self.table.get("targets", index), self.lens.targets, self.eos),
+                origin=self.table.origin(index),
+            )
+            for index in map(int, indices)
+        ]
+
+
+def ended(tokens: Int32, max_len: int, eos: int) -> Int32:
+    """`tokens` cut so that the end mark fits into `max_len`, and the end mark (seqio's append_eos_after_trim)."""
+    return np.append(tokens[: max_len - 1], np.int32(eos))
+
+
+@final
+class Denoised:
+    """Plain text cut into pieces of the objective's raw length, each given to the objective.
+
+    Documents are joined first where the objective says so; the cuts are the same in every epoch, the noise is not.
+    """
+
+    def __init__(self, table: TokenTable, objective: Objective, lens: Lens, specials: Specials) -> None:
+        self.name = table.name
+        self._table = table
+        self._objective = objective
+        self._specials = specials
+        self._lens = lens
+        self.raw_len = objective.raw_len(lens.inputs, lens.targets)
+        self._document_eos = specials.eos if objective.document_eos else None
+        if objective.joins:
+            total = table.num_tokens() + (len(table) if objective.document_eos else 0)
+            self._num = total // self.raw_len + (total % self.raw_len > 1)
+            self._ends = None
+        else:
+            lengths = table.lens("targets") + objective.document_eos
+            pieces = lengths // self.raw_len + (lengths % self.raw_len > 1)
+            self._ends = np.cumsum(pieces)
+            self._num = int(self._ends[-1])
+        if not self._num:
+            raise DataError(f"{self.name}: too little text for one piece of {self.raw_len} tokens. Add text, or lower data.inputs_len.")
+
+    def __len__(self) -> int:
+        return self._num
+
+    def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
+        pieces = [self._piece(int(index)) for index in indices]
+        by_len: dict[int, list[int]] = {}
+        for number, (tokens, _) in enumerate(pieces):
+            by_len.setdefault(len(tokens), []).append(number)
+        made: dict[int, Ids] = {}
+        for numbers in by_len.values():
+            tokens = np.stack([pieces[number][0] for number in numbers])
+            made.update(zip(numbers, self._objective(tokens, self._specials, Draws(keys[numbers])), strict=True))
+        return [self._finished(made[number], pieces[number][1]) for number in range(len(pieces))]
+
+    def _piece(self, index: int) -> tuple[Int32, str]:
+        if self._ends is None:
+            start = index * self.raw_len
+            return self._table.joined(start, start + self.raw_len, eos=self._document_eos), f"{self.name}:token {start}"
+        document = bisect_right(self._ends, index)
+        start = (index - int(self._ends[document - 1] if document else 0)) * self.raw_len
+        tokens = self._table.get("targets", document)
+        if self._document_eos is not None:
+            tokens = np.append(tokens, np.int32(self._document_eos))
+        return tokens[start : start + self.raw_len], self._table.origin(document)
+
+    def _finished(self, ids: Ids, origin: str) -> Ids:
+        inputs, targets = ids.inputs, ids.targets
+        weights = ids.weights
+        if self._objective.eos[0]:
+            inputs = ended(inputs, self._lens.inputs, self._specials.eos)
+        if self._objective.eos[1]:
+            targets = ended(targets, self._lens.targets, self._specials.eos)
+            weights = None if weights is None else np.append(weights[: len(targets) - 1], np.float32(1))
+        return Ids(inputs, targets, weights, origin)
+
+
+@final
+class Schedule:
+    """Position → (task, draw): every prefix of the stream holds each task at its rate, within about one example.
+
+    A Huffman tree over the rates; at each node the first n items give floor(n·p + ½) to its left side, so counts are a
+    closed formula of the position and never drift.
+    """
+
+    def __init__(self, rates: Sequence[float]) -> None:
+        self.num_tasks = len(rates)
+        nodes = [(rate, task) for task, rate in enumerate(rates)]
+        heapq.heapify(nodes)
+        total = 2 * len(rates) - 1
+        self._left = np.zeros(total, np.int64)
+        self._right = np.zeros(total, np.int64)
+        self._share = np.ones(total)
+        for node in range(len(rates), total):
+            (a, left), (b, right) = heapq.heappop(nodes), heapq.heappop(nodes)
+            self._left[node], self._right[node], self._share[node] = left, right, a / (a + b)
+            heapq.heappush(nodes, (a + b, node))
+        self._root = total - 1
+
+    def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """([N] task numbers, [N] how many examples of that task stand before)."""
+        node = np.full(len(positions), self._root)
+        count = positions.astype(np.int64)
+        while (inner := node >= self.num_tasks).any():
+            share = self._share[node]
+            before = np.floor(count * share + 0.5).astype(np.int64)
+            goes_left = np.floor((count + 1) * share + 0.5).astype(np.int64) > before
+            count = np.where(inner, np.where(goes_left, before, count - before), count)
+            node = np.where(inner, np.where(goes_left, self._left[node], self._right[node]), node)
+        return node, count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamOptions:
+    """How rows are made of examples, and steps of rows."""
+
+    seed: int
+    layout: str
+    lens: Lens
+    specials: Specials
+    batch_size: int
+    """Rows of one optimiser step, over all processes and micro-batches."""
+    pack: bool = False
+    shuffle: bool = True
+    fixed: bool = False
+    """Pad every batch to `lens`."""
+    micro_batch_size: int | None = None
+    """Rows of one forward pass; None = all rows of this process."""
+
+
+@final
+class Stream:
+    """Batches of a mixture, from any place on."""
+
+    def __init__(self, parts: Sequence[Part], rates: Sequence[float], options: StreamOptions) -> None:
+        assert len(parts) == len(rates) > 0
+        self.parts = parts
+        self.rates = list(rates)
+        self.options = options
+        self._schedule = Schedule(rates)
+
+    def places(self, positions: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+        """(task number, epoch, example number) of each stream position."""
+        tasks, draws = self._schedule(positions)
+        epochs, indices = np.zeros_like(draws), np.zeros_like(draws)
+        for task in np.unique(tasks):
+            here = np.flatnonzero(tasks == task)
+            size = len(self.parts[task])
+            epochs[here], indices[here] = np.divmod(draws[here], size)
+            if self.options.shuffle:
+                for epoch in np.unique(epochs[here]):
+                    now = here[epochs[here] == epoch]
+                    key = address(self.options.seed, f"order/{self.parts[task].name}", int(epoch), np.zeros(1, np.int64))
+                    indices[now] = permute(indices[now], size, int(key[0]))
+        return list(zip(tasks.tolist(), epochs.tolist(), indices.tolist(), strict=True))
+
+    def block(self, number: int) -> list[list[Ids]]:
+        """The rows of block `number`, each a list of the examples that share it."""
+        options = self.options
+        positions = np.arange(number * BLOCK, (number + 1) * BLOCK)
+        if options.shuffle:
+            key = address(options.seed, "block", number, np.zeros(1, np.int64))
+            positions = number * BLOCK + permute(np.arange(BLOCK), BLOCK, int(key[0]))
+        places = self.places(positions)
+        examples: list[Ids | None] = [None] * len(places)
+        by_part: dict[tuple[int, int], list[int]] = {}
+        for at, (task, epoch, _) in enumerate(places):
+            by_part.setdefault((task, epoch), []).append(at)
+        for (task, epoch), members in by_part.items():
+            part = self.parts[task]
+            indices = [places[at][2] for at in members]
+            keys = address(options.seed, part.name, epoch, np.array(indices, np.int64))
+            for at, ids in zip(members, part.ids(indices, keys), strict=True):
+                examples[at] = ids
+        whole = [ids for ids in examples if ids is not None]
+        assert len(whole) == BLOCK
+        if not options.pack:
+            return [[ids] for ids in whole]
+        together = LAYOUTS[options.layout].together
+        lens = [len(ids.inputs) for ids in whole], [len(ids.targets) for ids in whole]
+        return [[whole[at] for at in group] for group in pack(*lens, options.lens, together=together)]
+
+    def rows(self, cursor: Cursor) -> Iterator[tuple[list[Ids], Cursor]]:
+        """Rows from `cursor` on, each with the place after it."""
+        block, row = cursor
+        while True:
+            rows = self.block(block)
+            for at in range(row, len(rows)):
+                yield rows[at], Cursor(block, at + 1) if at + 1 < len(rows) else Cursor(block + 1, 0)
+            block, row = block + 1, 0
+
+    def steps(self, cursor: Cursor, *, rank: int = 0, world: int = 1) -> Iterator[tuple[list[Batch], Cursor]]:
+        """(this process's micro-batches of one optimiser step, the place after the step), without end."""
+        rows = self.rows(cursor)
+        while True:
+            step: list[list[Ids]] = []
+            while len(step) < self.options.batch_size:
+                row, cursor = next(rows)
+                step.append(row)
+            yield [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)], cursor
+
+    def arrange(self, rows: Sequence[Sequence[Ids]]) -> Batch:
+        """Rows laid out for the architecture."""
+        options = self.options
+        return LAYOUTS[options.layout].arrange(rows, options.lens, options.specials, fixed=options.fixed)
+
+
+def _split(rows: list[list[Ids]], size: int | None) -> list[list[list[Ids]]]:
+    cuts = [*range(0, len(rows), size or max(1, len(rows))), len(rows)]
+    return [rows[start:stop] for start, stop in pairwise(cuts) if stop > start]
+
+
+def prefetched(items: Iterator[T], *, ahead: int = PREFETCH_STEPS) -> Iterator[T]:
+    """The same items, made by a thread of their own up to `ahead` before they are asked for. Order is untouched."""
+    queue: Queue[tuple[T | None, BaseException | None]] = Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def work() -> None:
+        try:
+            for item in items:
+                queue.put((item, None))
+                if stopped.is_set():
+                    return
+            queue.put((None, StopIteration()))
+        except BaseException as error:
+            queue.put((None, error))
+
+    thread = threading.Thread(target=work, daemon=True, name="textfer-prefetch")
+    thread.start()
+    try:
+        while True:
+            item, error = queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
+        while not queue.empty():
+            queue.get_nowait()
+        thread.join(timeout=5)
+
+
+def expected_epochs(stream: Stream, num_examples: int) -> Mapping[str, float]:
+    """{task: times its examples are seen} in the first `num_examples` positions."""
+    return {part.name: rate * num_examples / len(part) for part, rate in zip(stream.parts, stream.rates, strict=True)}

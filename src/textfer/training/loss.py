@@ -1,0 +1,91 @@
+"""Cross-entropy that never holds all logits, returned as (sum, count).
+
+Letters: M target positions that count, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from textfer.batch import Batch, Loss
+
+CHUNK_NUMBERS = 1 << 23
+"""Logits held at once: 32 MiB in fp32."""
+
+
+class Readable(Protocol):
+    """What a model must offer to be trained on next or masked tokens."""
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(hidden [M, D], targets [M], weights [M]) of the positions that count."""
+        ...
+
+    def readout(self) -> tuple[Tensor, Tensor | None]:
+        """(weight [V, D], bias [V] or None) that turn hidden states into logits."""
+        ...
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Σ w·(−log p(target) + z·log²Z). Gradients are made in the forward pass, chunk by chunk, so no logits outlive it."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, z_loss: float
+    ) -> Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_weight else None
+        total = torch.zeros((), dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32, device=hidden.device)
+        product = weight.to(hidden.dtype)
+        chunk = max(16, CHUNK_NUMBERS // weight.shape[0])
+        for start in range(0, hidden.shape[0], chunk):
+            part, target, share = (tensor[start : start + chunk] for tensor in (hidden, targets, weights))
+            logits = part @ product.T
+            if bias is not None:
+                logits = logits + bias
+            logits = logits.to(total.dtype)
+            log_z = logits.logsumexp(-1)
+            chosen = logits.gather(-1, target[:, None])[:, 0]
+            total += (share * (log_z - chosen + z_loss * log_z.square())).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            slope = logits.sub_(log_z[:, None]).exp_()
+            if z_loss:
+                slope *= (1 + 2 * z_loss * log_z)[:, None]
+            slope.scatter_add_(-1, target[:, None], torch.full_like(chosen, -1.0)[:, None])
+            slope *= share[:, None]
+            if grad_bias is not None:
+                grad_bias += slope.sum(0)
+            slope = slope.to(hidden.dtype)
+            if grad_hidden is not None:
+                torch.mm(slope, product, out=grad_hidden[start : start + chunk])
+            if grad_weight is not None:
+                if hidden.dtype == grad_weight.dtype:
+                    grad_weight.addmm_(slope.T, part)
+                else:
+                    grad_weight += slope.T @ part
+        ctx.grads = grad_hidden, grad_weight, grad_bias
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden, weight, bias = (None if part is None else part.mul_(grad.to(part.dtype)) for part in ctx.grads)
+        return hidden, weight, bias, None, None, None
+
+
+def cross_entropy(model: Readable, batch: Batch, *, z_loss: float = 0.0) -> Loss:
+    """The batch's summed loss and summed weights.
+
+    `z_loss`: weight of log²Z, which keeps the logits from drifting (t5x trains with 1e-4).
+    """
+    hidden, targets, weights = model.states(batch)
+    weight, bias = model.readout()
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+    with torch.autocast(hidden.device.type, enabled=False):
+        total = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, weights.to(torch.float32), z_loss)
+    return Loss(total, weights.sum())
