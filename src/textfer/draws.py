@@ -82,14 +82,18 @@ class Draws:
     def subset(self, n: int, k: int) -> Int64:
         """[B, k] int64: k different members of range(n), ascending; all such sets equally likely.
 
-        k numbers are drawn and the double ones drawn again until none is left. What is added never depends on which
-        members are there, only on how many, so no member is favoured.
+        Many of few: the k members with the smallest of n numbers, which all differ. Few of many: k are drawn, and the
+        double ones drawn again until none is left; what is added never depends on which members are there, only on
+        how many, so no member is favoured.
         """
         assert 0 <= k <= n, f"no {k} different members in range({n})"
-        if 2 * k > n:  # few are missing: choose those
-            rest = np.ones((len(self), n), np.bool_)
-            rest[np.arange(len(self))[:, None], self.subset(n, n - k)] = False
-            return (np.flatnonzero(rest) % max(n, 1)).reshape(len(self), k)
+        if 4 * k > n:
+            bits = self.bits(n)
+            chosen = bits <= np.partition(bits, k - 1, axis=1)[:, k - 1 : k]
+            return (np.flatnonzero(chosen) % n).reshape(len(self), k)
+        return self._subset_of_many(n, k)
+
+    def _subset_of_many(self, n: int, k: int) -> Int64:
         chosen = np.sort(self.integers(n, k), axis=1)
         again = _mix((self.keys + _REDRAW) ^ np.uint64(self._count))
         count = 0

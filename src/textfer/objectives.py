@@ -9,6 +9,8 @@ To come: a mixture of denoisers (UL2) is a list of these, one chosen for each pi
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import floor, sqrt
 from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -90,12 +92,7 @@ class SpanCorruption(Options):
             raw -= 1
         while raw > 1 and self.lens(raw)[0] > inputs_len:
             raw -= 1
-        inputs, targets = self.lens(raw)
-        if inputs > inputs_len or targets > targets_len:
-            raise ConfigError(
-                f"objective {self.name}: inputs of {inputs_len} tokens need targets of {targets}, got {targets_len}. "
-                f"Allow {targets} target tokens or shorten the inputs."
-            )
+        _check_lens(self.name, self.lens(raw), inputs_len, targets_len)
         return raw
 
     def lens(self, raw_len: int) -> tuple[int, int]:
@@ -147,6 +144,101 @@ class SpanCorruption(Options):
         return raw_len - noise + spans + 1, noise + spans + 1
 
 
+@OBJECTIVES.named("iid_corruption")
+class IidCorruption(Options):
+    """Every token is cut out with the same probability, by itself; neighbouring ones share a sentinel. T5's baseline.
+
+    As released, the targets have a sentinel for every kept run: `a b c d e` without `a` and `d` → inputs
+    `<0> b c <1> e`, targets `a <0> d <1>`; when the text starts with a kept token the sentinel stands before its span.
+
+    The number of noise tokens is random. `lens` holds 3.5 standard deviations, where the released lengths are (512
+    inputs and 192 targets); in the two pieces of 10,000 that would be longer, or need more sentinels than there are,
+    the rest of the text stays uncut. The released code cuts the targets there and loses text.
+
+    Source: `iid_noise_mask` in t5/data/preprocessors.py, gin objectives/iid_15_u_u; T5 §3.1.4.
+    """
+
+    name: Literal["iid_corruption"] = "iid_corruption"
+    noise_density: float = Field(default=0.15, gt=0, lt=1)
+    """Probability of every token to be cut out."""
+
+    joins: ClassVar[bool] = True
+    document_eos: ClassVar[bool] = False
+    eos: ClassVar[tuple[bool, bool]] = (True, True)
+    lossless: ClassVar[bool] = True
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """One less than the inputs: nothing may be cut out. Errors: ConfigError when the targets do not fit."""
+        raw = max(inputs_len - 1, 1)
+        _check_lens(self.name, self.lens(raw), inputs_len, targets_len)
+        return raw
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """(inputs, targets), the most, end marks counted."""
+        p, q = self.noise_density, 1 - self.noise_density
+        mean = raw_len * p + q + (raw_len - 1) * p * q  # noise tokens and kept runs
+        variance = raw_len * p * q * q * (4 - 3 * p)
+        return raw_len + 1, min(raw_len, _most(mean + 1, variance) - 1) + 1
+
+    def num_sentinels(self, raw_len: int) -> int:
+        """Kept runs of such a piece, 3.5 standard deviations above their mean."""
+        p, q = self.noise_density, 1 - self.noise_density
+        return min((raw_len + 1) // 2, _most(q + (raw_len - 1) * p * q, raw_len * p * q * (1 - 3 * p * q)))
+
+    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
+        """[B, L] → B `Ids`. Errors: ConfigError when the vocabulary is short of sentinels."""
+        _check_sentinels(self.name, self.num_sentinels(tokens.shape[1]), specials)
+        mask = draws.uniform(tokens.shape[1]) < self.noise_density
+        return _corrupt(tokens, self._bounded(mask, len(specials.sentinels)), specials.sentinels)
+
+    def _bounded(self, mask: Mask, num_sentinels: int) -> Mask:
+        """The mask, ended early in rows with too many runs or too long targets."""
+        most = self.lens(mask.shape[1])[1] - 1
+        runs = np.maximum(np.count_nonzero(_starts(mask), axis=1), np.count_nonzero(_starts(~mask), axis=1))
+        lens = np.count_nonzero(mask, axis=1) + np.count_nonzero(_starts(~mask), axis=1)
+        rows = np.flatnonzero((runs > num_sentinels) | (lens > most))
+        if rows.size:
+            long = mask[rows]
+            spans, kept = np.cumsum(_starts(long), axis=1), np.cumsum(_starts(~long), axis=1)
+            # one kept run and its sentinel are to come after the last span
+            fits = (spans <= num_sentinels) & (kept < num_sentinels) & (np.cumsum(long, axis=1) + kept < most)
+            mask[rows] = long & fits
+        return mask
+
+
+@OBJECTIVES.named("prefix_lm")
+class PrefixLanguageModel(Options):
+    """The beginning of a text is read, the rest written; the cut is uniform over all places inside the text.
+
+    Source: `prefix_lm`, `random_prefix_noise_mask` in t5/data/preprocessors.py: documents are not joined.
+    """
+
+    name: Literal["prefix_lm"] = "prefix_lm"
+
+    joins: ClassVar[bool] = False
+    document_eos: ClassVar[bool] = False
+    eos: ClassVar[tuple[bool, bool]] = (True, True)
+    lossless: ClassVar[bool] = True
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """The shorter of the two: either side may hold all tokens but one."""
+        return max(min(inputs_len, targets_len), 1)
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """(inputs, targets), the most, end marks counted."""
+        return max(raw_len, 1), max(raw_len, 2)
+
+    def num_sentinels(self, raw_len: int) -> int:
+        """None."""
+        return 0
+
+    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
+        """[B, L] → B `Ids`; a single token is written, with nothing read."""
+        length = tokens.shape[1]
+        cuts = np.minimum(1 + draws.integers(max(length - 1, 1), 1)[:, 0], length - 1).tolist()
+        return [Ids(row[:cut], row[cut:]) for row, cut in zip(tokens, cuts, strict=True)]
+
+
 @OBJECTIVES.named("lm")
 class LanguageModel(Options):
     """Plain language modelling: nothing is read, all is written.
@@ -180,6 +272,16 @@ class LanguageModel(Options):
         return [Ids(nothing, row) for row in tokens]
 
 
+def _check_lens(name: str, lens: tuple[int, int], inputs_len: int, targets_len: int) -> None:
+    if lens[0] > inputs_len:
+        raise ConfigError(f"objective {name}: got inputs of {inputs_len} tokens, expected at least {lens[0]}.")
+    if lens[1] > targets_len:
+        raise ConfigError(
+            f"objective {name}: inputs of {inputs_len} tokens need targets of {lens[1]}, got {targets_len}. "
+            f"Allow {lens[1]} target tokens or shorten the inputs."
+        )
+
+
 def _check_sentinels(name: str, num_needed: int, specials: Specials) -> None:
     if num_needed > len(specials.sentinels):
         raise ConfigError(
@@ -197,8 +299,7 @@ def _corrupt(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Ids]:
 def _replaced(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Int32]:
     """Every row with the first token of each masked run turned into the next sentinel, the rest of the run dropped."""
     num_rows, length = tokens.shape
-    starts = mask.copy()
-    starts[:, 1:] &= ~mask[:, :-1]
+    starts = _starts(mask)
     places = np.flatnonzero(starts)
     runs = np.searchsorted(places, np.arange(0, num_rows + 1) * length)  # where each row's runs begin among the places
     numbers = np.arange(len(places)) - np.repeat(runs[:-1], np.diff(runs))
@@ -206,5 +307,17 @@ def _replaced(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Int32]:
     replaced[places] = sentinels[numbers]
     keep = starts | ~mask
     flat = replaced[keep.ravel()]
-    ends = np.cumsum(np.count_nonzero(keep, axis=1)).tolist()
-    return [flat[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    bounds = [0, *np.cumsum(np.count_nonzero(keep, axis=1)).tolist()]
+    return [flat[start:end] for start, end in pairwise(bounds)]
+
+
+def _starts(mask: Mask) -> Mask:
+    """True at the first token of every masked run."""
+    starts = mask.copy()
+    starts[:, 1:] &= ~mask[:, :-1]
+    return starts
+
+
+def _most(mean: float, variance: float) -> int:
+    """Where nearly all of a random number's values lie below."""
+    return floor(mean + 3.5 * sqrt(variance))
