@@ -1,0 +1,117 @@
+"""What every tokenizer is, and what the kinds of tokenizers share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textfer.batch import Int32, Specials
+from textfer.errors import DataError, MachineError
+
+TokenIds: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
+Kind: TypeAlias = Literal["known", "byte", "unknown", "sentinel", "special"]
+
+ROW_MULTIPLE = 128
+"""Embedding tables with sentinels are rounded up to a multiple of this, as T5's 32,100 ids became 32,128 rows."""
+NUM_SENTINELS = 100
+SENTINEL = re.compile(r"<extra_id_(0|[1-9][0-9]{0,5})>")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Piece(NamedTuple):
+    """One token of a text, as `textfer tokenizer inspect` shows it; of an unknown one, the text that is lost."""
+
+    piece: str
+    id: int
+    kind: Kind
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back. Implementations are immutable, and picklable for worker processes."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the embedding table: all ids, sentinels, and what rounds the number up."""
+
+    @property
+    def specials(self) -> Specials:
+        """The ids with a meaning of their own."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of all that decides the ids; part of every cache key."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without an end mark."""
+
+    def encode_many(self, texts: Sequence[str]) -> list[Int32]:
+        """The same for many texts at once: faster, and as arrays (which may be read-only)."""
+
+    def decode(self, ids: TokenIds) -> str:
+        """The text up to the first end mark, without padding; sentinels are shown as `<extra_id_N>`."""
+
+    def pieces(self, ids: TokenIds) -> list[str]:
+        """The name of each id."""
+
+    def inspect(self, text: str) -> list[Piece]:
+        """The tokens of a text with their ids and kinds."""
+
+    def normalise(self, text: str) -> str:
+        """The text as the vocabulary sees it, before it is cut."""
+
+    def save(self, directory: Path) -> None:
+        """Writes a folder that `load_tokenizer` reads, and `transformers` where it has such a class."""
+
+
+def inspect(tokenizer: Tokenizer, text: str) -> list[Piece]:
+    """The tokens of a text: what each is, its id, and whether it is known, bytes, unknown, a sentinel or special."""
+    return tokenizer.inspect(text)
+
+
+def split_at_sentinels(text: str, num_sentinels: int) -> list[str | int]:
+    """Texts and the numbers of the sentinels between them; empty texts are left out."""
+    parts: list[str | int] = []
+    end = 0
+    for match in SENTINEL.finditer(text):
+        if int(match[1]) < num_sentinels:
+            parts += [text[end : match.start()], int(match[1])]
+            end = match.end()
+    return [part for part in [*parts, text[end:]] if part != ""]
+
+
+def listed(ids: TokenIds) -> list[int]:
+    return [int(i) for i in ids]
+
+
+def before_end(ids: TokenIds, specials: Specials) -> list[int]:
+    """The ids before the first end mark, without padding."""
+    kept = listed(ids)
+    if specials.eos in kept:
+        kept = kept[: kept.index(specials.eos)]
+    return [i for i in kept if i != specials.pad]
+
+
+def refuse(texts: Sequence[str]) -> NoReturn:
+    """Raises the DataError that a tokenizer's library hides: half a surrogate pair in one of the texts."""
+    for text in texts:
+        if found := LONE_SURROGATE.search(text):
+            place = f"got half a surrogate pair ({found[0]!a}) at character {found.start()}"
+            raise DataError(f"text {text[:40]!a}: {place}, expected valid Unicode. Repair or drop the row.") from None
+    raise AssertionError("the tokenizer refused texts that are valid Unicode")
+
+
+def write_files(directory: Path, files: Mapping[str, bytes | Mapping[str, object]]) -> None:
+    """Writes the files of a tokenizer's folder; dictionaries become JSON. Errors: MachineError."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            data = content if isinstance(content, bytes) else json.dumps(content, ensure_ascii=False, indent=1).encode()
+            (directory / name).write_bytes(data)
+    except OSError as error:
+        raise MachineError(f"{directory}: cannot be written ({error.strerror}). Choose another folder.") from None

@@ -1,0 +1,180 @@
+"""Text in, ids out, and back: SentencePiece, bytes, and whatever the `tokenizers` library reads.
+
+A SentencePiece model is the truth for its ids. Sentinels `<extra_id_N>` join it the way the T5 reference does it: as
+user-defined pieces `▁<extra_id_N>` behind the last piece, counted down, so that `<extra_id_0>` has the highest id. The
+space before a sentinel belongs to it, and what follows it is read as the middle of a text: `<extra_id_0>. Hello` is
+`<extra_id_0>` `.` `▁Hello`. One thing is added: where no space stands before a sentinel (`jel<extra_id_0>`), the
+reference spells it letter by letter; here it is the sentinel all the same. Other marks (`</s>`, `<pad>`) are letters.
+
+Source: google/seqio `vocabularies.SentencePieceVocabulary`; Xue et al. 2021 (ByT5) for bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from sentencepiece import SentencePieceProcessor
+
+from textfer.batch import Int32, Specials
+from textfer.errors import CheckpointError
+from textfer.tokenizers.base import (
+    NUM_SENTINELS,
+    ROW_MULTIPLE,
+    SENTINEL,
+    Kind,
+    Piece,
+    TokenIds,
+    before_end,
+    listed,
+    refuse,
+    write_files,
+)
+
+_USER_DEFINED = 4  # SentencePiece's mark for pieces that are matched before anything else
+
+
+@final
+class SentencePiece:
+    """A SentencePiece model (unigram or BPE) with sentinels behind its pieces, or with those that it brings along."""
+
+    def __init__(self, model: bytes, *, num_sentinels: int = NUM_SENTINELS, name: str = "SentencePiece model") -> None:
+        self.model = model
+        """The `.model` file, as it was read."""
+        plain = _processor(model, name=name)
+        brought = _brought_sentinels(plain)
+        if brought or not num_sentinels:
+            self._processor, sentinels = plain, brought
+        else:
+            added = b"".join(_user_defined_piece(f"▁<extra_id_{n}>") for n in reversed(range(num_sentinels)))
+            self._processor = _processor(
+                model + added, name=name
+            )  # messages laid end to end are merged: protobuf's rule
+            sentinels = [len(self._processor) - 1 - n for n in range(num_sentinels)]
+        self.num_sentinels = 0 if brought else num_sentinels
+        """How many were added to the file's own pieces."""
+        if (eos := plain.eos_id()) < 0:
+            raise CheckpointError(f"{name}: has no end token </s>, expected one. Train it again with an end token.")
+        pad, unk, bos = (None if (i := get()) < 0 else int(i) for get in (plain.pad_id, plain.unk_id, plain.bos_id))
+        marks = np.array(sentinels, np.int32)
+        self.specials = Specials(pad=eos if pad is None else pad, eos=eos, unk=unk, bos=bos, sentinels=marks)
+        self.vocab_size = -(-len(self._processor) // ROW_MULTIPLE) * ROW_MULTIPLE
+        self.digest = sha256(b"sentencepiece %d\0" % self.num_sentinels + model).hexdigest()
+        self._sentinel_of = {id_: n for n, id_ in enumerate(sentinels)}
+        # With `▁<extra_id_N>` pieces a sentinel needs a space before it; text starts with one where the model says so.
+        self._eats_space = bool(sentinels) and self._processor.id_to_piece(sentinels[0]).startswith("▁")
+        self._starts_with_space = plain.normalize("a").startswith("▁")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _sentencepiece, (self.model, self.num_sentinels)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text, without an end mark. Errors: DataError where the text is not valid Unicode."""
+        try:
+            ids: list[int] = self._processor.encode(self._spaced(text))
+            return ids
+        except RuntimeError:
+            refuse([text])
+
+    def encode_many(self, texts: Sequence[str]) -> list[Int32]:
+        """The same for many texts at once, on all cores. The arrays are read-only."""
+        spaced = [self._spaced(text) for text in texts]
+        try:
+            arrays: list[Int32] = self._processor.encode(spaced, return_type="numpy") if spaced else []
+            return arrays
+        except (RuntimeError, TypeError):
+            refuse(texts)
+
+    def decode(self, ids: TokenIds) -> str:
+        """The text up to the first end mark.
+
+        An unknown id, and a row of the table without a piece, is ` ⁇ `, as in the reference.
+        """
+        unk = self.specials.unk or 0
+        kept = [i if i < len(self._processor) else unk for i in before_end(ids, self.specials)]
+        return str(self._processor.decode(kept))
+
+    def pieces(self, ids: TokenIds) -> list[str]:
+        """The name of each id; a space is shown as ▁."""
+        return [self._piece(i) for i in listed(ids)]
+
+    def inspect(self, text: str) -> list[Piece]:
+        """The tokens of a text with their ids and kinds."""
+        ids = self.encode(text)
+        surfaces: list[str] = self._processor.encode(self._spaced(text), return_type=str)
+        return [self._inspected(i, surface) for i, surface in zip(ids, surfaces, strict=True)]
+
+    def normalise(self, text: str) -> str:
+        """The text as the vocabulary sees it: characters replaced, spaces shown as ▁."""
+        return str(self._processor.normalize(self._spaced(text)))
+
+    def save(self, directory: Path) -> None:
+        """Writes `spiece.model` and a `tokenizer_config.json` in the hub's form."""
+        names = {"eos_token": self.specials.eos, "pad_token": self.specials.pad, "unk_token": self.specials.unk}
+        config = {"tokenizer_class": "T5Tokenizer", "extra_ids": self.num_sentinels}
+        config |= {name: self._piece(i) for name, i in names.items() if i is not None}
+        if self.num_sentinels:
+            config["additional_special_tokens"] = [f"<extra_id_{n}>" for n in range(self.num_sentinels)]
+        write_files(directory, {"spiece.model": self.model, "tokenizer_config.json": config})
+
+    def _spaced(self, text: str) -> str:
+        if "<extra_id_" not in text or not self._eats_space:
+            return text
+
+        def space(match: re.Match[str]) -> str:
+            start = match.start()
+            known = int(match[1]) < len(self._sentinel_of)
+            stands_free = text[start - 1] == " " if start else self._starts_with_space
+            return match[0] if stands_free or not known else " " + match[0]
+
+        return SENTINEL.sub(space, text)
+
+    def _piece(self, i: int) -> str:
+        if i in self._sentinel_of:
+            return f"<extra_id_{self._sentinel_of[i]}>"
+        return str(self._processor.id_to_piece(i)) if i < len(self._processor) else f"<row_{i}>"
+
+    def _inspected(self, i: int, surface: str) -> Piece:
+        if i == self.specials.unk:
+            return Piece(surface, i, "unknown")
+        kind: Kind = "sentinel" if i in self._sentinel_of else "known"
+        if kind == "known" and self._processor.is_byte(i):
+            kind = "byte"
+        return Piece(self._piece(i), i, "special" if self._processor.is_control(i) else kind)
+
+
+def _sentencepiece(model: bytes, num_sentinels: int) -> SentencePiece:
+    return SentencePiece(model, num_sentinels=num_sentinels)
+
+
+def _processor(model: bytes, *, name: str) -> SentencePieceProcessor:
+    if not model:  # sentencepiece takes an empty file for a model without pieces
+        raise CheckpointError(f"{name}: is empty, expected a SentencePiece model. Copy the file again.")
+    try:
+        return SentencePieceProcessor(model_proto=model)
+    except RuntimeError:
+        raise CheckpointError(f"{name}: is not a SentencePiece model, or a broken one. Copy the file again.") from None
+
+
+def _brought_sentinels(processor: SentencePieceProcessor) -> list[int]:
+    """The ids of the file's own `▁<extra_id_N>` (mT5) or `<extra_id_N>` pieces, N = 0, 1, …"""
+    for form in ("▁<extra_id_{}>", "<extra_id_{}>"):
+        ids: list[int] = []
+        while processor.id_to_piece(i := processor.piece_to_id(form.format(len(ids)))) == form.format(len(ids)):
+            ids.append(int(i))
+        if ids:
+            return ids
+    return []
+
+
+def _user_defined_piece(piece: str) -> bytes:
+    """One entry of a SentencePiece model's list of pieces, serialised: field 1 = {1: piece, 2: score 0, 3: type}."""
+    name = piece.encode()
+    entry = bytes([0x0A, len(name)]) + name + b"\x15" + struct.pack("<f", 0.0) + bytes([0x18, _USER_DEFINED])
+    assert len(entry) < 128, piece  # longer lengths need more than one byte
+    return bytes([0x0A, len(entry)]) + entry
