@@ -1,0 +1,48 @@
+"""Plain text for pre-training: nothing is read, the text is the target, and an objective makes examples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from textfer.batch import Example, Row
+from textfer.data.fields import text_field
+from textfer.data.source import Source
+from textfer.data.task import TASKS, Task
+
+
+def plain_text(row: Row, origin: str) -> Iterable[Example]:
+    """The row's `text`; nothing for a blank one."""
+    text = text_field(row, "text", origin)
+    if text.strip():
+        yield Example(inputs="", targets=text, origin=origin)
+
+
+def plain_task(name: str, source: Source, *, summary: str = "", licence: str = "") -> Task:
+    """A task of texts for pre-training."""
+    return Task(
+        name=name,
+        source=source,
+        to_examples=plain_text,
+        family="plain text",
+        summary=summary,
+        licence=licence,
+        plain=True,
+    )
+
+
+TASKS.add(
+    "wikipedia_en",
+    plain_task(
+        "wikipedia_en",
+        Source(
+            name="wikimedia/wikipedia",
+            config="20231101.en",
+            folder="text/wikipedia_en",
+            columns=("text",),
+            hold_out=0.005,
+            hold_out_by=("id",),
+        ),
+        summary="English Wikipedia articles; 1 in 200 is held out for validation",
+        licence="CC BY-SA 3.0 / GFDL",
+    ),
+)

@@ -1,0 +1,165 @@
+"""Reading comprehension in the form of SQuAD: question and context in, a stretch of the context out.
+
+Text form (T5's `squad` preprocessor, to the letter): every ASCII punctuation mark gets a space on both sides, runs of
+spaces become one, `question: … context: …` goes in and the first gold answer comes out. T5 leaves a space at the end
+where a text ends in punctuation, and so does this.
+
+Marking: T5 compares padded predictions with padded gold answers, so that its numbers depend on the padding ("1.5" and
+"1 . 5" are the same to it) and its predictions cannot be handed to the official scripts. Here `answer` first gives a
+prediction back its original spelling, by finding it in the context; then the official rules mark it against the
+original gold answers. Numbers, predictions files and the official scripts thus agree. `padded_scores` is T5's way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from textfer.batch import Example, Row, Span
+from textfer.data.fields import text_field, texts_field, wrong
+from textfer.data.source import Source
+from textfer.data.task import TASKS, Scores, Task
+from textfer.metrics import squad, squad_v2
+
+UNANSWERABLE = "unanswerable"
+"""What a model writes when the context holds no answer. T5 had no such task, so the word is ours."""
+PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # RE2's [[:punct:]]: ASCII only
+SPACES = re.compile(r"[\t\n\f\r ]+")  # RE2's \s: ASCII, without vertical tab
+COLUMNS = ("id", "context", "question", "answers")
+
+
+def pad_punctuation(text: str) -> str:
+    """`text` with spaces around every ASCII punctuation mark, and no two spaces in a row.
+
+    **Source**: `_pad_punctuation` of t5/data/preprocessors.py.
+    """
+    return SPACES.sub(" ", PUNCTUATION.sub(r" \1 ", text))
+
+
+def question_context(question: str, context: str) -> str:
+    """What the model reads: `question: … context: …`, padded."""
+    return SPACES.sub(" ", f"question: {pad_punctuation(question)} context: {pad_punctuation(context)}")
+
+
+def restore(text: str, context: str) -> str:
+    """The first stretch of `context` that reads as `text` does when padded, in its original spelling; else `text`.
+
+    Source: ours; undoes `pad_punctuation` without knowing where the spaces were.
+    """
+    pieces = pad_punctuation(text).split()
+    if not pieces:
+        return text
+    pattern = "".join(
+        ("" if number == 0 else r"\s*" if _mark(piece) or _mark(pieces[number - 1]) else r"\s+") + re.escape(piece)
+        for number, piece in enumerate(pieces)
+    )
+    before = "" if _mark(pieces[0]) else r"(?<![^\s!-/:-@\[-`{-~])"
+    after = "" if _mark(pieces[-1]) else r"(?![^\s!-/:-@\[-`{-~])"
+    found = re.search(before + pattern + after, context) or re.search(
+        pattern, context
+    )  # whole words before parts of them
+    return found[0] if found else text
+
+
+def to_example(row: Row, origin: str, *, unanswerable: str | None = None) -> Example:
+    """A row of SQuAD's columns as an example. Rows without answer have the target `unanswerable`; None refuses them."""
+    question = text_field(row, "question", origin)
+    context = text_field(row, "context", origin)
+    answers = texts_field(row, "answers.text", origin)
+    if not answers and unanswerable is None:
+        raise wrong([], "answers.text", origin, "at least one answer. squad_v2 takes questions without")
+    return Example(
+        inputs=question_context(question, context),
+        targets=pad_punctuation(answers[0]) if answers else str(unanswerable),
+        origin=origin,
+        facts={"id": str(row.get("id", origin)), "answers": answers},
+        fields={"question": question, "context": context},
+        spans=_spans(row, context, answers, origin),
+    )
+
+
+def mark(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
+    """`em` and `f1` of SQuAD v1.1."""
+    return squad([str(answer) for answer in answers], gold_answers(examples))
+
+
+def mark_v2(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
+    """The official numbers of SQuAD v2.0, with `exact` also under the name that v1.1 gives it here, `em`."""
+    scores = squad_v2([str(answer) for answer in answers], gold_answers(examples))
+    return {"em": scores["exact"], **scores}
+
+
+def padded_scores(texts: Sequence[str], examples: Sequence[Example]) -> Scores:
+    """`em` and `f1` as T5 computes them: what the model wrote against padded gold answers.
+
+    **Source**: `squad` of t5/evaluation/metrics.py over `qa` of t5/data/postprocessors.py.
+    """
+    return squad(texts, [[pad_punctuation(gold) for gold in golds] for golds in gold_answers(examples)])
+
+
+def gold_answers(examples: Sequence[Example]) -> list[Sequence[str]]:
+    """The gold answers of each example; none where the question has no answer."""
+    return [example.facts["answers"] for example in examples]
+
+
+def original_spelling(text: str, example: Example) -> str:
+    """What the model wrote as it stands in the context."""
+    return restore(text, example.fields["context"])
+
+
+def original_or_none(text: str, example: Example) -> str:
+    """The same, and `""` where the model says that there is no answer."""
+    return "" if text.strip().lower() == UNANSWERABLE else original_spelling(text, example)
+
+
+def _spans(row: Row, context: str, answers: Sequence[str], origin: str) -> tuple[Span, ...]:
+    """The place of the first answer in the context: as given, or where it first stands if that place is wrong."""
+    if not answers or not answers[0]:
+        return ()
+    starts = row["answers"].get("answer_start") or [-1]
+    start = starts[0]
+    if isinstance(start, bool) or not isinstance(start, int):
+        raise wrong(start, "answers.answer_start", origin, "whole numbers")
+    if start < 0 or not context.startswith(answers[0], start):
+        start = context.find(answers[0])
+    return (Span("context", start, start + len(answers[0])),) if start >= 0 else ()
+
+
+def _mark(piece: str) -> bool:
+    return bool(PUNCTUATION.fullmatch(piece))
+
+
+def _v1(row: Row, origin: str) -> Iterable[Example]:
+    yield to_example(row, origin)
+
+
+def _v2(row: Row, origin: str) -> Iterable[Example]:
+    yield to_example(row, origin, unanswerable=UNANSWERABLE)
+
+
+TASKS.add(
+    "squad",
+    Task(
+        name="squad",
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
+        to_examples=_v1,
+        metrics=mark,
+        answer=original_spelling,
+        family="reading comprehension",
+        summary="SQuAD 1.1: find the answer to a question in a Wikipedia paragraph",
+        licence="CC BY-SA 4.0",
+    ),
+)
+TASKS.add(
+    "squad_v2",
+    Task(
+        name="squad_v2",
+        source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS),
+        to_examples=_v2,
+        metrics=mark_v2,
+        answer=original_or_none,
+        family="reading comprehension",
+        summary="SQuAD 2.0: the same, and say when the paragraph holds no answer",
+        licence="CC BY-SA 4.0",
+    ),
+)
