@@ -4,5 +4,20 @@ from textfer.tokenizers.base import Kind, Piece, Tokenizer, inspect
 from textfer.tokenizers.byte import Bytes
 from textfer.tokenizers.hub import Subwords, load_tokenizer
 from textfer.tokenizers.pieces import SentencePiece
+from textfer.tokenizers.training import Coverage, Report, TokenizerOptions, measure, train_sentencepiece
 
-__all__ = ["Bytes", "Kind", "Piece", "SentencePiece", "Subwords", "Tokenizer", "inspect", "load_tokenizer"]
+__all__ = [
+    "Bytes",
+    "Coverage",
+    "Kind",
+    "Piece",
+    "Report",
+    "SentencePiece",
+    "Subwords",
+    "Tokenizer",
+    "TokenizerOptions",
+    "inspect",
+    "load_tokenizer",
+    "measure",
+    "train_sentencepiece",
+]
