@@ -1,0 +1,466 @@
+"""T5: pre-norm transformer blocks that know places only by relative biases; encoder-decoder, or one stack.
+
+Letters: B rows, S input tokens, T target tokens, L tokens of either side, D model width, H heads, K width of one head,
+V vocabulary, N tokens of all examples laid end to end, M target tokens that count, R rows being generated.
+Source: T5 §2.1; v1.1 as in the released t5.1.1 configurations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textfer.batch import Batch, Output, Run, Side
+from textfer.config import Options
+from textfer.models import MODELS
+from textfer.models.cache import FIRST_ROOM, Cache
+from textfer.models.layers import (
+    Activation,
+    Attention,
+    Dense,
+    FeedForward,
+    Linear,
+    Ragged,
+    RelativeBias,
+    RMSNorm,
+    Table,
+    add_dropped,
+    dense_bias,
+    drop,
+)
+
+
+class T5Options(Options):
+    """The shape of a T5. The defaults are t5-v1.1-small."""
+
+    model_dim: int = Field(512, ge=1)
+    """D, the width of the residual stream."""
+    ff_dim: int = Field(1024, ge=1)
+    """F, the inner width of the feed-forward layers."""
+    head_dim: int = Field(64, ge=1)
+    """K, the width of one head; heads times K need not be D."""
+    num_heads: int = Field(6, ge=1)
+    num_layers: int = Field(8, ge=1)
+    """Blocks of the encoder, or of the only stack."""
+    num_decoder_layers: int | None = Field(None, ge=1)
+    """Blocks of the decoder; none given = as many as the encoder."""
+    feed_forward: Activation = "gated_gelu"
+    """`relu` in v1.0, `gated_gelu` in v1.1 and later."""
+    tie_output: bool = False
+    """The output layer is the embedding table (v1.0)."""
+    scale_output: bool | None = None
+    """States are multiplied by D^-0.5 before the output layer; none given = when tied."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """In every place of the original: embeddings, attention shares, feed-forward, residual branches, stack outputs."""
+    num_buckets: int = Field(32, ge=4, multiple_of=2)
+    """Rows of the relative position bias."""
+    max_distance: int = Field(128, ge=1)
+    """Offsets from here on share one bucket."""
+    norm_eps: float = Field(1e-6, gt=0)
+    arrangement: Literal["encdec", "causal", "prefix"] = "encdec"
+    """Encoder and decoder; or one stack that sees what came before, without or with a prefix seen by all."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.arrangement != "encdec" and self.num_decoder_layers is not None:
+            raise ValueError(
+                f"arrangement '{self.arrangement}' has one stack, expected no num_decoder_layers. Set num_layers."
+            )
+        if self.max_distance <= self.num_buckets // 2:
+            raise ValueError(
+                f"max_distance is {self.max_distance}, expected more than half of num_buckets ({self.num_buckets})."
+            )
+        return self
+
+    @property
+    def decoder_depth(self) -> int:
+        """Blocks of the stack that writes."""
+        return self.num_decoder_layers or self.num_layers
+
+    @property
+    def scales_output(self) -> bool:
+        """`scale_output` with its default filled in."""
+        return self.tie_output if self.scale_output is None else self.scale_output
+
+
+class Block(nn.Module):
+    """Self-attention, attention to the encoder where there is one, feed-forward; each on the normed residual stream."""
+
+    def __init__(self, options: T5Options, *, cross: bool) -> None:
+        super().__init__()
+        dim, eps = options.model_dim, options.norm_eps
+        self.dropout = options.dropout
+
+        def attention() -> Attention:
+            return Attention(dim, num_heads=options.num_heads, head_dim=options.head_dim, dropout=options.dropout)
+
+        self.attention_norm = RMSNorm(dim, eps=eps)
+        self.attention = attention()
+        if cross:
+            self.cross_norm = RMSNorm(dim, eps=eps)
+            self.cross = attention()
+        self.feed_forward_norm = RMSNorm(dim, eps=eps)
+        self.feed_forward = FeedForward(dim, options.ff_dim, kind=options.feed_forward, dropout=options.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        sight: Ragged | Dense,
+        memory: Tensor | None = None,
+        cross_sight: Ragged | Dense | None = None,
+    ) -> Tensor:
+        """[N, D] or [B, L, D] → the same"""
+        rate = self.dropout if self.training else 0.0
+        normed = self.attention_norm(x)
+        x = add_dropped(x, self.attention(normed, normed, sight), rate)
+        if memory is not None and cross_sight is not None:
+            x = add_dropped(x, self.cross(self.cross_norm(x), memory, cross_sight), rate)
+        return add_dropped(x, self.feed_forward(self.feed_forward_norm(x)), rate)
+
+    def step(self, x: Tensor, cache: Cache, layer: int, bias: Tensor) -> Tensor:
+        """[R, t, D] new tokens, which the cache learns → the same; `bias` [1 or R, H, t, length + t]"""
+        normed = self.attention_norm(x)
+        part = self.attention
+        keys, values = cache.append(layer, part.heads(normed, part.k), part.heads(normed, part.v))
+        seen = F.scaled_dot_product_attention(part.heads(normed, part.q), keys, values, bias, scale=1.0)
+        x = x + part.o(seen.transpose(1, 2).flatten(2))
+        if cache.cross_keys:
+            x = x + self._look(self.cross_norm(x), cache, layer)
+        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return out
+
+    def _look(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
+        """[R, t, D] → [R, t, D] from the encoder; the beams of one input stand as further queries beside each other."""
+        keys, values, bias = cache.cross_keys[layer], cache.cross_values[layer], cache.cross_bias
+        queries = x.reshape(keys.shape[0], -1, x.shape[-1])
+        seen = F.scaled_dot_product_attention(self.cross.heads(queries, self.cross.q), keys, values, bias, scale=1.0)
+        out: Tensor = self.cross.o(seen.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return out
+
+
+class Stack(nn.Module):
+    """Blocks that share one relative position bias."""
+
+    def __init__(self, options: T5Options, num_layers: int, *, cross: bool, both_ways: bool) -> None:
+        super().__init__()
+        self.dropout = options.dropout
+        self.relative_bias = RelativeBias(
+            options.num_heads,
+            num_buckets=options.num_buckets,
+            max_distance=options.max_distance,
+            both_ways=both_ways,
+        )
+        self.layers = nn.ModuleList(Block(options, cross=cross) for _ in range(num_layers))
+        self.norm = RMSNorm(options.model_dim, eps=options.norm_eps)
+
+    def blocks(self) -> list[Block]:
+        """`layers`, typed."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        x: Tensor,
+        sight: Ragged | Dense,
+        memory: Tensor | None = None,
+        cross_sight: Ragged | Dense | None = None,
+    ) -> Tensor:
+        """[N, D] or [B, L, D] embeddings → last states"""
+        rate = self.dropout if self.training else 0.0
+        x = drop(x, rate)
+        for layer in self.layers:
+            x = layer(x, sight, memory, cross_sight)
+        return drop(self.norm(x), rate)
+
+
+@MODELS.named("t5")
+class T5(nn.Module):
+    """Reads a `Batch`, says how likely every next token is. `attention` picks the form: see `models.layers`."""
+
+    Options: ClassVar = T5Options
+
+    def __init__(self, options: T5Options, vocab_size: int) -> None:
+        super().__init__()
+        self.options, self.vocab_size = options, vocab_size
+        self.attention: Literal["auto", "ragged", "dense"] = "auto"
+        self.embedding = Table(vocab_size, options.model_dim)
+        encdec = options.arrangement == "encdec"
+        self.encoder = Stack(options, options.num_layers, cross=False, both_ways=True) if encdec else None
+        both_ways = options.arrangement == "prefix"
+        self.decoder = Stack(options, options.decoder_depth, cross=encdec, both_ways=both_ways)
+        self.output = None if options.tie_output else Linear(options.model_dim, vocab_size)
+        self.initialise()
+
+    @torch.no_grad()
+    def initialise(self) -> None:
+        """Draws all weights anew from torch's default generator.
+
+        Source: Mesh TensorFlow's rules for T5: queries (D·K)^-0.5, else fan-in^-0.5, embeddings 1. An output layer of
+        its own gets D^-0.5 (variance scaling, as in T5X), so that the first loss is near ln V.
+        """
+        dim, inner = self.options.model_dim, self.options.num_heads * self.options.head_dim
+        std = {
+            "embedding": 1.0,
+            "q": (dim * self.options.head_dim) ** -0.5,
+            "o": inner**-0.5,
+            "wo": self.options.ff_dim**-0.5,
+        }
+        for name, weight in self.named_parameters():
+            if weight.dim() == 1:
+                nn.init.ones_(weight)
+            else:
+                nn.init.normal_(weight, std=std.get(name.split(".")[-2], dim**-0.5))
+
+    # What a batch says
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits [B, T, V] and the decoder's last states [B, T, D]; where a row holds padding they mean nothing."""
+        hidden = self.hidden(batch)
+        return Output(logits=self._read(hidden), hidden=hidden)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """[B, T, D] last states of the decoder, or [B, S, D] of the encoder when the batch has no decoder side."""
+        if not self._is_ragged():
+            return self._dense(batch)
+        side = batch.decoder or batch.encoder
+        assert side is not None, "a batch needs a side"
+        states, index = self._ragged(batch)
+        padded = states.new_zeros(side.ids.numel(), states.shape[-1])
+        return padded.index_copy(0, index, states).view(*side.ids.shape, -1)
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
+        assert batch.targets is not None, "a batch without targets has no loss"
+        assert batch.weights is not None, "a batch without weights has no loss"
+        targets, weights = batch.targets.flatten(), batch.weights.flatten()
+        if self._is_ragged():
+            states, index = self._ragged(batch)
+            targets, weights = targets[index], weights[index]
+        else:
+            states = self.hidden(batch).flatten(0, 1)
+        counts = weights > 0
+        if not (counts.device.type == "cpu" and bool(counts.all())):
+            where = counts.nonzero().squeeze(1)
+            states, targets, weights = states[where], targets[where], weights[where]
+        return self._scaled(states), targets, weights
+
+    def readout(self) -> tuple[Tensor, None]:
+        """([V, D] weight, no bias) of the output layer."""
+        return (self.embedding if self.output is None else self.output).weight, None
+
+    def depth(self) -> list[list[str]]:
+        """Names of all parameters, bottom to top: embeddings, then encoder and decoder layers side by side.
+
+        The tops stand side by side where the decoder has fewer layers; final norms and the output belong to the top.
+        """
+        encoder_depth = self.options.num_layers if self.encoder is not None else 0
+        height = max(encoder_depth, self.options.decoder_depth)
+        groups: list[list[str]] = [[] for _ in range(height + 1)]
+        for name, _ in self.named_parameters():
+            stack, kind, *rest = name.split(".")
+            if kind == "layers":
+                own = encoder_depth if stack == "encoder" else self.options.decoder_depth
+                groups[1 + height - own + int(rest[0])].append(name)
+            else:
+                groups[0 if stack == "embedding" or kind == "relative_bias" else height].append(name)
+        return groups
+
+    def _is_ragged(self) -> bool:
+        if self.attention == "auto":
+            return self.embedding.weight.device.type == "cpu" and not torch.compiler.is_compiling()
+        return self.attention == "ragged"
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        x = F.embedding(ids, self.embedding.weight)
+        return x.float() if x.dtype == torch.float16 else x  # the residual stream leaves float16's range
+
+    def _scaled(self, hidden: Tensor) -> Tensor:
+        hidden = hidden.to(self.embedding.weight.dtype)
+        return hidden * self.options.model_dim**-0.5 if self.options.scales_output else hidden
+
+    def _read(self, hidden: Tensor) -> Tensor:
+        return F.linear(self._scaled(hidden), self.readout()[0])
+
+    # Examples end to end
+
+    def _ragged(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """([N, D] last states, [N] their places in the flattened side that answers)"""
+        sides = [side for side in (batch.encoder, batch.decoder) if side is not None]
+        places = [_places(side) for side in sides]
+        ids = torch.cat([side.ids.flatten()[index] for side, index in zip(sides, places, strict=True)])
+        embedded = torch.split(self._embed(ids), [len(index) for index in places])  # one table look-up, one gradient
+        memory = None
+        if batch.encoder is not None:
+            assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
+            spans = _spans(batch.encoder.runs)
+            memory = self.encoder(embedded[0], Ragged(spans, self.encoder.relative_bias.square(_longest(spans))))
+        if batch.decoder is None:
+            assert memory is not None
+            return memory, places[0]
+        spans = _spans(batch.decoder.runs)
+        bias = self.decoder.relative_bias.square(longest := _longest(spans))
+        later = torch.ones(longest, longest, dtype=torch.bool).triu_(1)
+        hidden: tuple[Tensor, ...] | None = None
+        if batch.prefix is None:
+            bias = bias.masked_fill(later, -math.inf)
+        else:
+            seen = batch.prefix.flatten()[places[-1]]
+            hidden = tuple(later[: end - start, : end - start] & ~seen[start:end] for start, end, _, _ in spans)
+        cross = None
+        if batch.encoder is not None:
+            keys = _spans(batch.encoder.runs)
+            cross = Ragged(tuple((*q[:2], *k[:2]) for q, k in zip(spans, keys, strict=True)))
+        return self.decoder(embedded[-1], Ragged(spans, bias, hidden), memory, cross), places[-1]
+
+    # Padded rows
+
+    def _dense(self, batch: Batch) -> Tensor:
+        """[B, L, D] last states of the side that answers"""
+        memory = None
+        if batch.encoder is not None:
+            memory = self._dense_encoder(batch.encoder)
+        side = batch.decoder
+        if side is None:
+            assert memory is not None, "a batch needs a side"
+            return memory
+        length = side.ids.shape[1]
+        x = self._embed(side.ids)
+        dtype = _compute_dtype(x)
+        sees = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+        if batch.prefix is not None:
+            sees = sees | batch.prefix[:, None, :]
+        sees = sees & (side.segments[:, :, None] == side.segments[:, None, :])
+        sight = Dense(dense_bias(sees, self.decoder.relative_bias.square(length), dtype))
+        cross = None
+        if batch.encoder is not None:
+            sees = side.segments[:, :, None] == batch.encoder.segments[:, None, :]
+            cross = Dense(dense_bias(sees, None, dtype), sees.any(-1)[:, None, :, None])
+        out: Tensor = self.decoder(x, sight, memory, cross)
+        return out
+
+    def _dense_encoder(self, side: Side) -> Tensor:
+        """[B, S, D] the encoder's last states"""
+        assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
+        x = self._embed(side.ids)
+        sees = side.segments[:, :, None] == side.segments[:, None, :]
+        bias = dense_bias(sees, self.encoder.relative_bias.square(side.ids.shape[1]), _compute_dtype(x))
+        memory: Tensor = self.encoder(x, Dense(bias))
+        return memory
+
+    # One token after the other
+
+    @torch.no_grad()
+    def begin(self, batch: Batch) -> Cache:
+        """The memory of a generation that has read the batch, one example a row; dropout does not take part.
+
+        Encoder-decoder: the encoder runs once; with no decoder side nothing is written yet and `cache.logits` is None
+        (step with the start token next). Whatever stands on the decoder side is read too, rows of different lengths
+        included; `cache.logits` then says what follows. A decoder-only model reads its inputs from there: the side that
+        its layout makes of (inputs, any one target).
+        """
+        assert not (self.training and self.options.dropout), "generation needs model.eval()"
+        side = batch.encoder or batch.decoder
+        assert side is not None, "a batch needs a side"
+        rows, heads, width = side.ids.shape[0], self.options.num_heads, self.options.head_dim
+        empty = self.embedding.weight.new_empty(rows, heads, FIRST_ROOM, width)
+        layers = range(self.options.decoder_depth)
+        cache = Cache([torch.empty_like(empty) for _ in layers], [torch.empty_like(empty) for _ in layers])
+        if batch.encoder is not None:
+            self._read_inputs(batch.encoder, cache)
+        if batch.decoder is not None:
+            self._read_start(batch.decoder, batch.prefix, cache)
+        return cache
+
+    def _read_inputs(self, side: Side, cache: Cache) -> None:
+        """Fills the encoder's part of the cache."""
+        rows, length = side.ids.shape
+        assert [run.row for run in side.runs] == list(range(rows)), "generation takes one example a row"
+        if self._is_ragged():
+            memory, index = self._ragged(Batch(encoder=side))
+        else:
+            memory, index = self._dense_encoder(side).flatten(0, 1), None
+        for layer in self.decoder.blocks():
+            for part, stored in ((layer.cross.k, cache.cross_keys), (layer.cross.v, cache.cross_values)):
+                flat = part(memory)
+                if index is not None:
+                    flat = flat.new_zeros(rows * length, flat.shape[-1]).index_copy_(0, index, flat)
+                stored.append(flat.view(rows, length, self.options.num_heads, -1).transpose(1, 2).contiguous())
+        if any(run.end - run.start < length for run in side.runs):
+            sees = (side.segments > 0)[:, None, :]
+            cache.cross_bias = dense_bias(sees, None, cache.cross_keys[0].dtype)
+
+    def _read_start(self, side: Side, prefix: Tensor | None, cache: Cache) -> None:
+        """Reads what the decoder is given, moved to the right so that all rows go on from the same position."""
+        rows = side.ids.shape[0]
+        assert [run.row for run in side.runs] == list(range(rows)), "generation takes one example a row"
+        lens = torch.tensor([run.end - run.start for run in side.runs], device=side.ids.device)
+        longest = int(lens.max())
+        cache.starts = None if int(lens.min()) == longest else longest - lens
+        source = torch.arange(longest, device=lens.device) - (longest - lens)[:, None]
+        ids = side.ids.gather(1, source.clamp(min=0))
+        self._advance(ids, cache, None if prefix is None else prefix.gather(1, source.clamp(min=0)) & (source >= 0))
+
+    @torch.no_grad()
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """[R, t] tokens just written → [R, V] logits of the next one, also kept as `cache.logits`."""
+        return self._advance(ids, cache, None)
+
+    def _advance(self, ids: Tensor, cache: Cache, prefix: Tensor | None) -> Tensor:
+        end = cache.length + ids.shape[1]
+        if end > cache.room:
+            cache.grow(max(2 * cache.room, end))
+        x = self._embed(ids)
+        bias = self._step_bias(cache, ids.shape[1], prefix).to(_compute_dtype(x))
+        for number, layer in enumerate(self.decoder.blocks()):
+            x = layer.step(x, cache, number, bias)
+        cache.length = end
+        cache.logits = self._read(self.decoder.norm(x[:, -1]))
+        return cache.logits
+
+    def _step_bias(self, cache: Cache, count: int, prefix: Tensor | None) -> Tensor:
+        """[1 or R, H, t, length + t] relative positions and mask of the next `count` tokens."""
+        end, relative = cache.length + count, self.decoder.relative_bias
+        if cache.near is None or cache.near.shape[1] < end:
+            cache.near = relative.at(-torch.arange(cache.room, device=relative.weight.device)).t()
+        if count == 1:
+            bias = cache.near[:, :end].flip(-1)[None, :, None]
+            sees = None
+        else:
+            bias = relative.square(end)[None, :, -count:]
+            sees = torch.ones(end, end, dtype=torch.bool, device=bias.device).tril()[None, -count:]
+            if prefix is not None:  # only at the start, when nothing stands before
+                sees = sees | prefix[:, None, :]
+        if cache.starts is not None:
+            valid = (torch.arange(end, device=bias.device) >= cache.starts[:, None])[:, None, :]
+            sees = valid if sees is None else sees & valid
+        return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(bias.dtype).min / 2)
+
+
+def _compute_dtype(x: Tensor) -> torch.dtype:
+    """What products are made in: autocast's choice, or the tensor's own."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _places(side: Side) -> Tensor:
+    """[N] where the tokens of all runs stand in the flattened side."""
+    length = side.ids.shape[1]
+    return torch.cat([torch.arange(row * length + start, row * length + end) for row, start, end in side.runs])
+
+
+def _spans(runs: Iterable[Run]) -> tuple[tuple[int, int, int, int], ...]:
+    """Each run's place among the tokens laid end to end, as queries and as keys."""
+    spans, at = [], 0
+    for _, start, end in runs:
+        spans.append((at, at + end - start, at, at + end - start))
+        at += end - start
+    return tuple(spans)
+
+
+def _longest(spans: Iterable[tuple[int, int, int, int]]) -> int:
+    return max((end - start for start, end, _, _ in spans), default=0)
