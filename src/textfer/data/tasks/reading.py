@@ -1,0 +1,175 @@
+"""A small reading task made on the fly: short paragraphs about invented people, and questions that a span answers.
+
+It needs no file and few words: for the quickstart, for tests, for trying things out. A paragraph says the same kinds of
+facts about all its people, so that a question's name or value must be found in the text; the kind of answer alone does
+not tell. A person's full name goes with one quarter of the places (jobs, years, …) in the validation split and with the
+other three quarters in training: no pair of name and value is in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import NamedTuple, TypeVar
+
+from textfer.batch import Example, Row
+from textfer.data.source import Made, Source
+from textfer.data.task import TASKS, Task
+from textfer.data.tasks.squad import mark, original_spelling, to_example
+
+T = TypeVar("T")
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FIRST = _words(
+    "Anna Bella Clara Diana Emma Flora Grace Helen Ida Julia Karen Laura Adam Brian Carl David Erik "
+    "Frank George Henry Ivan James Kevin Louis"
+)
+LAST = _words("Baker Carter Dixon Evans Foster Grant Hall King Lane Marsh North Price Reed Shaw Wood Young")
+
+
+class Fact(NamedTuple):
+    """One thing that can be said of a person: {n} is the name, {v} the value."""
+
+    values: tuple[str, ...]
+    said: tuple[str, ...]
+    asked: tuple[str, ...]
+    """Questions whose answer is the value."""
+    asked_who: tuple[str, ...]
+    """Questions whose answer is the name."""
+
+
+FACTS = (
+    Fact(
+        _words(
+            "Athens Berlin Cairo Dublin Geneva Havana Lima Lisbon London Madrid Milan Moscow Naples Oslo "
+            "Paris Prague Rome Tokyo Turin Venice Vienna Warsaw Boston Zurich"
+        ),
+        ("{n} lives in {v}.", "The home of {n} is in {v}.", "{n} has a house in {v}."),
+        ("Where does {n} live?", "In which city is the home of {n}?"),
+        ("Who lives in {v}?", "Whose home is in {v}?"),
+    ),
+    Fact(
+        _words(
+            "baker barber builder butcher cook dancer doctor driver farmer gardener guard judge lawyer miner "
+            "nurse painter pilot poet sailor singer soldier tailor teacher writer"
+        ),
+        ("{n} works as a {v}.", "{n} is a {v}.", "{n} became a {v}."),
+        ("What is the job of {n}?", "What does {n} work as?"),
+        ("Who is a {v}?", "Who works as a {v}?"),
+    ),
+    Fact(
+        tuple(str(year) for year in range(1902, 1998, 4)),
+        ("{n} was born in {v}.", "In {v}, {n} was born.", "{n} came into the world in {v}."),
+        ("When was {n} born?", "In which year was {n} born?"),
+        ("Who was born in {v}?",),
+    ),
+    Fact(
+        _words(
+            "apples bells boats books bottles boxes buttons cards chairs clocks coins cups flags hats keys "
+            "knives lamps letters maps plates shells shoes stamps stones"
+        ),
+        ("{n} collects {v}.", "{n} has many {v}.", "{n} keeps a room full of {v}."),
+        ("What does {n} collect?", "Which things does {n} have?"),
+        ("Who collects {v}?", "Who has many {v}?"),
+    ),
+)
+VALIDATION_SHARE = 4
+"""One pair of name and value in so many is kept for validation. The value lists are multiples of it long."""
+
+
+class Said(NamedTuple):
+    """A fact of a paragraph."""
+
+    person: int
+    fact: int
+    value: str
+    start: int
+    """Where the value stands in the paragraph."""
+    name_start: int
+
+
+def reading_row(split: str, index: int, *, people: int = 2, facts: int = 2, seed: int = 0) -> Row:
+    """Row `index` of a split, in SQuAD's columns: `facts` sentences about each of `people`, and one question.
+
+    A pure function of its arguments.
+    """
+    draw = Random(f"reading/{seed}/{split}/{people}/{facts}/{index}")
+    firsts = _sample(draw, range(len(FIRST)), people)
+    lasts = _sample(draw, range(len(LAST)), people)
+    names = [f"{FIRST[first]} {LAST[last]}" for first, last in zip(firsts, lasts, strict=True)]
+    kinds = _sample(
+        draw, range(len(FACTS)), facts
+    )  # of all people alike: the kind of answer alone must not give it away
+    said: list[Said] = []
+    context = ""
+    for person, kind in _sample(draw, [(person, kind) for person in range(people) for kind in kinds], people * facts):
+        taken = {other.value for other in said}
+        values = _allowed(split, firsts[person] * len(LAST) + lasts[person], kind)
+        value = _pick(draw, [value for value in values if value not in taken])
+        form = _pick(draw, FACTS[kind].said)
+        context += " " if context else ""
+        sentence = form.format(n=names[person], v=value)
+        start, name_start = (len(context) + sentence.index(part) for part in (value, names[person]))
+        said.append(Said(person, kind, value, start, name_start))
+        context += sentence
+    chosen = _pick(draw, said)
+    fact, name = FACTS[chosen.fact], names[chosen.person]
+    if draw.random() < 1 / 4:
+        question, answer, start = _pick(draw, fact.asked_who).format(v=chosen.value), name, chosen.name_start
+    else:
+        question, answer, start = _pick(draw, fact.asked).format(n=name), chosen.value, chosen.start
+    return {
+        "id": f"{split}-{index}",
+        "context": context,
+        "question": question,
+        "answers": {"text": [answer], "answer_start": [start]},
+    }
+
+
+def reading_task(
+    *, num_train: int = 20_000, num_validation: int = 500, people: int = 2, facts: int = 2, seed: int = 0
+) -> Task:
+    """The task with so many rows; more `people` or `facts` (at most 4 each) make longer and harder paragraphs."""
+    assert 1 <= people <= 4, people
+    assert 1 <= facts <= len(FACTS), facts
+    made = Made(
+        row=lambda split, index: reading_row(split, index, people=people, facts=facts, seed=seed),
+        num_rows={"train": num_train, "validation": num_validation},
+    )
+    return Task(
+        name="reading",
+        source=Source(name=f"reading-{people}-{facts}-{seed}", made=made),
+        to_examples=_examples,
+        metrics=mark,
+        answer=original_spelling,
+        family="reading comprehension",
+        summary="invented people, their homes, jobs, years and things: made on the fly, few words, learnt soon",
+        licence="Apache-2.0",
+    )
+
+
+def _examples(row: Row, origin: str) -> Iterable[Example]:
+    yield to_example(row, origin)
+
+
+def _allowed(split: str, name: int, kind: int) -> list[str]:
+    """The values that may go with a name in this split."""
+    values = FACTS[kind].values
+    held = {n for n in range(len(values)) if (name * 5 + name // len(LAST) + kind + n) % VALIDATION_SHARE == 0}
+    return [value for n, value in enumerate(values) if (n in held) is (split == "validation")]
+
+
+def _pick(draw: Random, options: Sequence[T]) -> T:
+    return options[int(draw.random() * len(options))]  # only random() is promised to stay the same for ever
+
+
+def _sample(draw: Random, options: Sequence[T], count: int) -> list[T]:
+    left = list(options)
+    return [left.pop(int(draw.random() * len(left))) for _ in range(count)]
+
+
+TASKS.add("reading", reading_task())
