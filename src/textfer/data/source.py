@@ -186,6 +186,14 @@ def file_source(path: str, *, kind: Format | None = None, hold_out: float = 0.05
     return Source(name=path, files=files, format=kind, hold_out=0.0 if "validation" in files else hold_out)
 
 
+def read_text(path: Path) -> str:
+    """The whole text of a UTF-8 file, line ends as `\\n`. **Errors**: DataError where it is missing or something else."""
+    document = list(open_file(path, kind="document").read(0, 1))
+    if not document:
+        raise DataError(f"{path}: empty, expected text.")
+    return str(document[0][2]["text"])
+
+
 def _split_name(path: Path) -> str:
     match = SHARD.match(path.name)
     return (match["split"] if match else path.name.split(".")[0]).lower()

@@ -15,7 +15,7 @@ from textfer.data.lines import Format
 from textfer.data.source import Rows, Source, file_source, open_rows
 from textfer.data.task import Scores, Task
 from textfer.data.tasks.corpora import plain_task
-from textfer.data.tasks.squad import UNANSWERABLE, gold_answers, mark, mark_v2, original_or_none, to_example
+from textfer.data.tasks.squad import NO_ANSWER, gold_answers, mark, mark_v2, original_or_none, to_example
 from textfer.errors import DataError, nearest
 from textfer.metrics import accuracy, exact_match, token_f1
 
@@ -111,7 +111,7 @@ def _qa_task(name: str, source: Source, rows: Rows, *, prefix: str) -> Task:
             "context": field(row, context, origin),
             "answers": _answers(field(row, answer, origin), answer, origin),
         }
-        example = to_example(whole, origin, unanswerable=UNANSWERABLE)
+        example = to_example(whole, origin, unanswerable=NO_ANSWER)
         yield replace(example, inputs=prefix + example.inputs)
 
     return Task(

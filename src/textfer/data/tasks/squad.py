@@ -21,7 +21,7 @@ from textfer.data.source import Source
 from textfer.data.task import TASKS, Scores, Task
 from textfer.metrics import squad, squad_v2
 
-UNANSWERABLE = "unanswerable"
+NO_ANSWER = "unanswerable"
 """What a model writes when the context holds no answer. T5 had no such task, so the word is ours."""
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # RE2's [[:punct:]]: ASCII only
 SPACES = re.compile(r"[\t\n\f\r ]+")  # RE2's \s: ASCII, without vertical tab
@@ -36,29 +36,38 @@ def pad_punctuation(text: str) -> str:
     return SPACES.sub(" ", PUNCTUATION.sub(r" \1 ", text))
 
 
-def question_context(question: str, context: str) -> str:
+def squad_inputs(question: str, context: str) -> str:
     """What the model reads: `question: … context: …`, padded."""
     return SPACES.sub(" ", f"question: {pad_punctuation(question)} context: {pad_punctuation(context)}")
 
 
-def restore(text: str, context: str) -> str:
-    """The first stretch of `context` that reads as `text` does when padded, in its original spelling; else `text`.
+def closed_book_inputs(question: str) -> str:
+    """What the model reads when it answers from memory: `squad trivia question: …` (T5's SQuAD without context)."""
+    return SPACES.sub(" ", f"squad trivia question: {pad_punctuation(question)}")
 
-    Source: ours; undoes `pad_punctuation` without knowing where the spaces were.
+
+def restore(text: str, context: str) -> str:
+    """What stands in `context` for the padded `text`, in its original spelling; else `text`.
+
+    **Source**: ours; it undoes `pad_punctuation`, which forgets where there was a space.
     """
+    place = find_padded(text, context)
+    return context[slice(*place)] if place else text
+
+
+def find_padded(text: str, context: str) -> tuple[int, int] | None:
+    """The first place of `context` that reads as `text` when both are padded; whole words before parts of words."""
     pieces = pad_punctuation(text).split()
     if not pieces:
-        return text
+        return None
     pattern = "".join(
         ("" if number == 0 else r"\s*" if _mark(piece) or _mark(pieces[number - 1]) else r"\s+") + re.escape(piece)
         for number, piece in enumerate(pieces)
     )
     before = "" if _mark(pieces[0]) else r"(?<![^\s!-/:-@\[-`{-~])"
     after = "" if _mark(pieces[-1]) else r"(?![^\s!-/:-@\[-`{-~])"
-    found = re.search(before + pattern + after, context) or re.search(
-        pattern, context
-    )  # whole words before parts of them
-    return found[0] if found else text
+    found = re.search(before + pattern + after, context) or re.search(pattern, context)
+    return found.span() if found else None
 
 
 def to_example(row: Row, origin: str, *, unanswerable: str | None = None) -> Example:
@@ -69,7 +78,7 @@ def to_example(row: Row, origin: str, *, unanswerable: str | None = None) -> Exa
     if not answers and unanswerable is None:
         raise wrong([], "answers.text", origin, "at least one answer. squad_v2 takes questions without")
     return Example(
-        inputs=question_context(question, context),
+        inputs=squad_inputs(question, context),
         targets=pad_punctuation(answers[0]) if answers else str(unanswerable),
         origin=origin,
         facts={"id": str(row.get("id", origin)), "answers": answers},
@@ -109,7 +118,7 @@ def original_spelling(text: str, example: Example) -> str:
 
 def original_or_none(text: str, example: Example) -> str:
     """The same, and `""` where the model says that there is no answer."""
-    return "" if text.strip().lower() == UNANSWERABLE else original_spelling(text, example)
+    return "" if text.strip().lower() == NO_ANSWER else original_spelling(text, example)
 
 
 def _spans(row: Row, context: str, answers: Sequence[str], origin: str) -> tuple[Span, ...]:
@@ -134,7 +143,7 @@ def _v1(row: Row, origin: str) -> Iterable[Example]:
 
 
 def _v2(row: Row, origin: str) -> Iterable[Example]:
-    yield to_example(row, origin, unanswerable=UNANSWERABLE)
+    yield to_example(row, origin, unanswerable=NO_ANSWER)
 
 
 TASKS.add(
