@@ -89,12 +89,13 @@ def listed(ids: TokenIds) -> list[int]:
     return [int(i) for i in ids]
 
 
-def before_end(ids: TokenIds, specials: Specials) -> list[int]:
+def before_end(ids: TokenIds, specials: Specials) -> NDArray[np.int64]:
     """The ids before the first end mark, without padding."""
-    kept = listed(ids)
-    if specials.eos in kept:
-        kept = kept[: kept.index(specials.eos)]
-    return [i for i in kept if i != specials.pad]
+    array: NDArray[np.int64] = np.asarray(ids, np.int64)
+    if len(ends := np.flatnonzero(array == specials.eos)):
+        array = array[: ends[0]]
+    kept: NDArray[np.int64] = array[array != specials.pad]
+    return kept
 
 
 def refuse(texts: Sequence[str]) -> NoReturn:

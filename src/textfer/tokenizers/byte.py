@@ -62,7 +62,7 @@ class Bytes:
 
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark; bytes that are no valid UTF-8 are dropped, as in the reference."""
-        kept = before_end(ids, self.specials)
+        kept = before_end(ids, self.specials).tolist()
         if self.sentinels == "final_bytes":
             raw = bytes(i - self._OFFSET for i in kept if self._OFFSET <= i < self._END)
             return raw.decode(errors="textfer_sentinels")

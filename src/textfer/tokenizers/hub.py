@@ -122,7 +122,7 @@ class Subwords:
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark, without padding, start and class marks."""
         dropped = {self.specials.cls, self.specials.bos}
-        kept = [i for i in before_end(ids, self.specials) if i not in dropped and i < self._num_ids]
+        kept = [i for i in before_end(ids, self.specials).tolist() if i not in dropped and i < self._num_ids]
         return self._tokenizer.decode(kept, skip_special_tokens=False)
 
     def pieces(self, ids: TokenIds) -> list[str]:

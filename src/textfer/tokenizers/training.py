@@ -50,8 +50,9 @@ class TokenizerOptions(Options):
     required_chars: str = ""
     """Characters that get a piece however rare they are."""
     normaliser: Literal["nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf", "identity"] = "nmt_nfkc"
-    """What is done to characters first; `_cf` also folds case. `identity` changes nothing and keeps newlines and runs
-    of spaces (code, verse); all others turn them into one space, as T5's does."""
+    """What is done to characters first: Unicode's NFKC, with `nmt_` also newlines, tabs and odd spaces made spaces,
+    with `_cf` also case folded. `identity` changes nothing and keeps newlines and runs of spaces (code, verse); all
+    others make one space of many."""
     max_chars: int = Field(default=50_000_000, ge=10_000)
     """The sample's size; training takes some 30 bytes of memory for each."""
     max_sentences: int = Field(default=2_000_000, ge=1)

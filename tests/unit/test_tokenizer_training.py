@@ -1,0 +1,131 @@
+"""Learning a SentencePiece vocabulary: the sample, the report, the errors. The texts are made up here."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from textfer.errors import ConfigError, DataError
+from textfer.tokenizers import Bytes, TokenizerOptions, load_tokenizer, measure, train_sentencepiece
+from textfer.tokenizers import training as training_module
+
+
+def sentences(seed: int = 0, count: int = 1500) -> list[str]:
+    """Sentences of made-up words, some frequent and some rare."""
+    rng = random.Random(seed)
+    syllables = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "an", "or", "il")]
+    words = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(600)]
+    weights = [1 / (1 + n) for n in range(len(words))]
+    starts = ["Hello", "The", "This", "Where", "And", "World"]
+    ends = [".", "!", "?", " , and so on.", " (see 12, 34 or 56789)."]
+    line = lambda: " ".join([rng.choice(starts), *rng.choices(words, weights, k=rng.randint(3, 12))])  # noqa: E731
+    return [line() + rng.choice(ends) for _ in range(count)]
+
+
+def test_report(tmp_path: Path) -> None:
+    texts = ["\n".join(part) for part in np.array_split(np.array(sentences(count=12_000)), 100)]
+    report = train_sentencepiece(texts, tmp_path, TokenizerOptions(vocab_size=700))
+    assert (report.num_texts, report.num_sentences) == (100, 12_000)
+    assert report.num_chars == sum(map(len, sentences(count=12_000)))
+    assert report.measured_on == "held-out sentences"
+    assert 11_800 < report.sample_sentences < 11_950
+    assert (report.num_pieces, report.vocab_size) == (700, 896)
+    assert report.coverage.unknown_chars == report.coverage.byte_chars == 0
+    assert 1 < report.coverage.tokens_per_word < 3
+    assert report.digest == load_tokenizer(tmp_path).digest
+    saved = json.loads((tmp_path / "training.json").read_text())
+    assert saved["options"]["vocab_size"] == 700
+    assert saved["report"]["coverage"]["num_words"] == report.coverage.num_words
+
+
+def test_the_same_seed_gives_the_same_vocabulary(tmp_path: Path) -> None:
+    def digest(seed: int) -> str:
+        options = TokenizerOptions(vocab_size=500, max_chars=30_000, seed=seed)
+        return train_sentencepiece(iter(sentences()), tmp_path / "t", options).digest
+
+    assert digest(1) == digest(1) != digest(2)
+
+
+def test_what_is_unknown_and_what_is_bytes(tmp_path: Path) -> None:
+    texts = [*sentences(), "☃ {a}"]
+    options = TokenizerOptions(vocab_size=500, byte_fallback=False, character_coverage=0.999)
+    report = train_sentencepiece(texts, tmp_path, options)
+    assert report.measured_on == "the training sample"
+    assert report.coverage.unknown == (("{", 1), ("}", 1), ("☃", 1))
+    assert report.coverage.byte_chars == 0
+    assert any("become unknown: { (1×) } (1×) ☃ (1×)." in warning for warning in report.warnings)
+    assert any('printable ASCII characters that become unknown: " #' in warning for warning in report.warnings)
+    report = train_sentencepiece(texts, tmp_path, TokenizerOptions(vocab_size=700, character_coverage=0.999))
+    assert report.coverage.unknown == ()
+    assert report.coverage.bytes == (("{", 1), ("}", 1), ("☃", 1))
+    assert report.coverage.byte_tokens * report.coverage.num_tokens == pytest.approx(5)
+    required = TokenizerOptions(vocab_size=700, required_chars="{}~")
+    train_sentencepiece(sentences(), tmp_path, required)
+    assert {piece.kind for piece in load_tokenizer(tmp_path).inspect("{ } ~")} == {"known"}
+
+
+def test_indents_and_broken_text_are_warned_of(tmp_path: Path) -> None:
+    texts = ["    " + sentence for sentence in sentences()] + ["broken \ud83d text"]
+    report = train_sentencepiece(texts, tmp_path, TokenizerOptions(vocab_size=500))
+    assert any("of the lines are indented, and indents are lost" in warning for warning in report.warnings)
+    assert "1 texts held half a surrogate pair, which was dropped." in report.warnings
+
+
+def test_long_lines_are_cut_and_not_left_out(tmp_path: Path) -> None:
+    text = " ".join(sentences()) + " " + "Ω" * 9000
+    report = train_sentencepiece([text], tmp_path, TokenizerOptions(vocab_size=500))
+    assert report.num_sentences > len(text) / 4096
+    assert report.num_chars > len(text) - 100
+    assert report.coverage.bytes == ()
+    assert "Ω" in "".join(load_tokenizer(tmp_path).pieces(load_tokenizer(tmp_path).encode("Ω")))
+
+
+def test_the_sample_is_bounded_and_even() -> None:
+    reservoir = training_module._Reservoir(max_chars=10_000, max_sentences=10**9)
+    keys = training_module._keys(3)
+    most = 0
+    for index in range(20_000):
+        reservoir.add(next(keys), index, f"{index:010d}")
+        most = max(most, len(reservoir.kept))
+    numbers = [int(sentence) for sentence in reservoir.sentences()]
+    assert len(numbers) == most == 1000
+    assert numbers == sorted(set(numbers))
+    assert abs(np.mean(numbers) - 10_000) < 4 * 20_000 / np.sqrt(12 * 1000)
+    few = training_module._Reservoir(max_chars=10_000, max_sentences=7)
+    for index in range(100):
+        few.add(next(keys), index, "x")
+    assert len(few.sentences()) == 7
+
+
+def test_sizes_that_do_not_fit(tmp_path: Path) -> None:
+    message = r"^tokenizer.vocab_size: got 90000, expected at most (\d+) for a corpus of [\d,]+ characters. Lower it"
+    with pytest.raises(ConfigError, match=message) as caught:
+        train_sentencepiece(sentences(), tmp_path, TokenizerOptions(vocab_size=90_000))
+    largest = int(str(caught.value).split("at most ")[1].split()[0])
+    assert train_sentencepiece(sentences(), tmp_path, TokenizerOptions(vocab_size=largest)).num_pieces == largest
+    message = r"^tokenizer.vocab_size: got 100, expected at least \d+: the marks, bytes and characters need as many"
+    with pytest.raises(ConfigError, match=message):
+        train_sentencepiece(sentences(), tmp_path, TokenizerOptions(vocab_size=100))
+    with pytest.raises(ConfigError, match=r"^tokenizer.vocab_size: got 90000, expected at most"):
+        train_sentencepiece(sentences(), tmp_path, TokenizerOptions(vocab_size=90_000, algorithm="bpe"))
+
+
+@pytest.mark.parametrize("texts", [[], ["", " \n\t ", "\0"]])
+def test_no_text(texts: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"^tokenizer corpus: got {len(texts)} texts without a character"):
+        train_sentencepiece(texts, tmp_path)
+    assert not any(tmp_path.iterdir())
+
+
+def test_measure_any_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(["[UNK]", "[SEP]", "hello", "world", "##ly"]))
+    coverage = measure(load_tokenizer(tmp_path / "vocab.txt"), ["hello worldly", "zzz"])
+    assert (coverage.num_words, coverage.num_tokens) == (3, 4)
+    assert coverage.unknown_tokens == 0.25
+    assert coverage.unknown == (("z", 3),)
+    assert coverage.tokens_per_word == pytest.approx(4 / 3)
+    assert measure(Bytes(), ["ab é"]).bytes == ((" ", 1), ("a", 1), ("b", 1), ("é", 1))
