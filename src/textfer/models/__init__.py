@@ -2,11 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
-from textfer.config import Registry
+from textfer.config import Options, Registry, build
 
 if TYPE_CHECKING:  # torch takes seconds to import and only the networks need it
-    from textfer.models.t5 import T5
+    import torch
+    from torch import Tensor
+    from torch.nn import Parameter
 
-MODELS: Registry[type[T5]] = Registry("model", ["textfer.models.t5"])
+    from textfer.batch import Batch, Output
+    from textfer.models.cache import Cache
+
+
+class Model(Protocol):
+    """A network that says how likely every next token is: a torch module with these methods besides."""
+
+    options_class: ClassVar[type[Options]]
+    """The options that give its shape."""
+    model_types: ClassVar[tuple[str, ...]]
+    """What `config.json` calls it in the files that it loads."""
+    training: bool
+    vocab_size: int
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], *, vocab_size: int) -> Self:
+        """A model with new weights from torch's default generator."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Self:
+        """The model of a hub-format folder; `options` replace those of the file. None = float32."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Writes the folder that `load` reads."""
+        ...
+
+    @property
+    def layout(self) -> str:
+        """The name of the layout that makes its batches."""
+        ...
+
+    def __call__(self, batch: Batch) -> Output: ...
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
+        ...
+
+    def readout(self) -> tuple[Tensor, Tensor | None]:
+        """([V, D] weight, [V] bias or None) that turn states into logits."""
+        ...
+
+    def depth(self) -> list[list[str]]:
+        """Names of all parameters, bottom to top, one list a layer."""
+        ...
+
+    def begin(self, batch: Batch) -> Cache:
+        """The memory of a generation that has read the batch."""
+        ...
+
+    def step(self, ids: Tensor, cache: Cache) -> Tensor:
+        """[R, t] tokens just written → [R, V] logits of the next one."""
+        ...
+
+    def follow(self, ids: Tensor, cache: Cache) -> Tensor:
+        """The same → [R, t, V] logits after every one of them."""
+        ...
+
+    def parameters(self) -> Iterator[Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+
+    def train(self, mode: bool = True) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+
+MODELS: Registry[type[Model]] = Registry("model", ["textfer.models.t5"])
+
+
+def model_options(values: Mapping[str, Any], *, where: str) -> Options:
+    """The checked options of the model that `values["name"]` names, from the other keys."""
+    options = MODELS.get(values["name"], where=f"{where}.name").options_class
+    return build(options, {key: value for key, value in values.items() if key != "name"}, where=where)
+
+
+def load_model(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:
+    """The model of a hub-format folder, of whatever family its config.json names."""
+    from textfer.models.hub import family_of, read_config
+
+    return family_of(read_config(folder), folder).load(folder, options, dtype=dtype)

@@ -8,8 +8,9 @@ Source: T5 §2.1; v1.1 as in the released t5.1.1 configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -17,23 +18,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Run, Side
-from textfer.config import Options
+from textfer.config import Options, build
 from textfer.models import MODELS
+from textfer.models.attention import Dense, Ragged, Span, dense_bias
+from textfer.models.blocks import Stack
 from textfer.models.cache import FIRST_ROOM, Cache
-from textfer.models.layers import (
-    Activation,
-    Attention,
-    Dense,
-    FeedForward,
-    Linear,
-    Ragged,
-    RelativeBias,
-    RMSNorm,
-    Table,
-    add_dropped,
-    dense_bias,
-    drop,
-)
+from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
+from textfer.models.layers import Activation, Linear, Table
+from textfer.models.t5_hub import MODEL_TYPES, ONE_STACK, config_of, load, names_of
 
 
 class T5Options(Options):
@@ -89,100 +81,14 @@ class T5Options(Options):
         return self.tie_output if self.scale_output is None else self.scale_output
 
 
-class Block(nn.Module):
-    """Self-attention, attention to the encoder where there is one, feed-forward; each on the normed residual stream."""
-
-    def __init__(self, options: T5Options, *, cross: bool) -> None:
-        super().__init__()
-        dim, eps = options.model_dim, options.norm_eps
-        self.dropout = options.dropout
-
-        def attention() -> Attention:
-            return Attention(dim, num_heads=options.num_heads, head_dim=options.head_dim, dropout=options.dropout)
-
-        self.attention_norm = RMSNorm(dim, eps=eps)
-        self.attention = attention()
-        if cross:
-            self.cross_norm = RMSNorm(dim, eps=eps)
-            self.cross = attention()
-        self.feed_forward_norm = RMSNorm(dim, eps=eps)
-        self.feed_forward = FeedForward(dim, options.ff_dim, kind=options.feed_forward, dropout=options.dropout)
-
-    def forward(
-        self,
-        x: Tensor,
-        sight: Ragged | Dense,
-        memory: Tensor | None = None,
-        cross_sight: Ragged | Dense | None = None,
-    ) -> Tensor:
-        """[N, D] or [B, L, D] → the same"""
-        rate = self.dropout if self.training else 0.0
-        normed = self.attention_norm(x)
-        x = add_dropped(x, self.attention(normed, normed, sight), rate)
-        if memory is not None and cross_sight is not None:
-            x = add_dropped(x, self.cross(self.cross_norm(x), memory, cross_sight), rate)
-        return add_dropped(x, self.feed_forward(self.feed_forward_norm(x)), rate)
-
-    def step(self, x: Tensor, cache: Cache, layer: int, bias: Tensor) -> Tensor:
-        """[R, t, D] new tokens, which the cache learns → the same; `bias` [1 or R, H, t, length + t]"""
-        normed = self.attention_norm(x)
-        part = self.attention
-        keys, values = cache.append(layer, part.heads(normed, part.k), part.heads(normed, part.v))
-        seen = F.scaled_dot_product_attention(part.heads(normed, part.q), keys, values, bias, scale=1.0)
-        x = x + part.o(seen.transpose(1, 2).flatten(2))
-        if cache.cross_keys:
-            x = x + self._look(self.cross_norm(x), cache, layer)
-        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
-        return out
-
-    def _look(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
-        """[R, t, D] → [R, t, D] from the encoder; the beams of one input stand as further queries beside each other."""
-        keys, values, bias = cache.cross_keys[layer], cache.cross_values[layer], cache.cross_bias
-        queries = x.reshape(keys.shape[0], -1, x.shape[-1])
-        seen = F.scaled_dot_product_attention(self.cross.heads(queries, self.cross.q), keys, values, bias, scale=1.0)
-        out: Tensor = self.cross.o(seen.transpose(1, 2).reshape(*x.shape[:2], -1))
-        return out
-
-
-class Stack(nn.Module):
-    """Blocks that share one relative position bias."""
-
-    def __init__(self, options: T5Options, num_layers: int, *, cross: bool, both_ways: bool) -> None:
-        super().__init__()
-        self.dropout = options.dropout
-        self.relative_bias = RelativeBias(
-            options.num_heads,
-            num_buckets=options.num_buckets,
-            max_distance=options.max_distance,
-            both_ways=both_ways,
-        )
-        self.layers = nn.ModuleList(Block(options, cross=cross) for _ in range(num_layers))
-        self.norm = RMSNorm(options.model_dim, eps=options.norm_eps)
-
-    def blocks(self) -> list[Block]:
-        """`layers`, typed."""
-        return list(self.layers)  # type: ignore[arg-type]
-
-    def forward(
-        self,
-        x: Tensor,
-        sight: Ragged | Dense,
-        memory: Tensor | None = None,
-        cross_sight: Ragged | Dense | None = None,
-    ) -> Tensor:
-        """[N, D] or [B, L, D] embeddings → last states"""
-        rate = self.dropout if self.training else 0.0
-        x = drop(x, rate)
-        for layer in self.layers:
-            x = layer(x, sight, memory, cross_sight)
-        return drop(self.norm(x), rate)
-
-
 @MODELS.named("t5")
 class T5(nn.Module):
-    """Reads a `Batch`, says how likely every next token is. `attention` picks the form: see `models.layers`."""
+    """Reads a `Batch`, says how likely every next token is. `attention` picks the form: see `models.attention`."""
 
-    Options: ClassVar = T5Options
+    options_class: ClassVar[type[Options]] = T5Options
+    model_types: ClassVar[tuple[str, ...]] = (*MODEL_TYPES, ONE_STACK)
+    load_report: LoadReport | None = None
+    """Where the tensors of the file went, for a model that was loaded."""
 
     def __init__(self, options: T5Options, vocab_size: int) -> None:
         super().__init__()
@@ -195,6 +101,29 @@ class T5(nn.Module):
         self.decoder = Stack(options, options.decoder_depth, cross=encdec, both_ways=both_ways)
         self.output = None if options.tie_output else Linear(options.model_dim, vocab_size)
         self.initialise()
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], *, vocab_size: int) -> Self:
+        """A model with new weights; the options are the fields of T5Options."""
+        return cls(build(T5Options, options, where="model"), vocab_size)
+
+    @classmethod
+    def load(cls, folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Self:
+        """The model of a hub-format folder, in `dtype` (None = float32); `options` replace those of the file.
+
+        Errors: CheckpointError when a tensor is missing, left over or misshapen, or a file damaged.
+        """
+        return load(cls, Path(folder), options or {}, dtype)
+
+    def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+        """Writes config.json and safetensors that `load` and transformers read."""
+        tensors = {theirs: self.get_parameter(name) for name, theirs in names_of(self).items()}
+        write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
+
+    @property
+    def layout(self) -> str:
+        """The name of the layout that makes its batches."""
+        return self.options.arrangement
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -275,6 +204,11 @@ class T5(nn.Module):
             return self.embedding.weight.device.type == "cpu" and not torch.compiler.is_compiling()
         return self.attention == "ragged"
 
+    def _compute_dtype(self) -> torch.dtype:
+        """What products are made in: autocast's choice, or the weights' own."""
+        kind = self.embedding.weight.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.embedding.weight.dtype
+
     def _embed(self, ids: Tensor) -> Tensor:
         x = F.embedding(ids, self.embedding.weight)
         return x.float() if x.dtype == torch.float16 else x  # the residual stream leaves float16's range
@@ -330,7 +264,7 @@ class T5(nn.Module):
             return memory
         length = side.ids.shape[1]
         x = self._embed(side.ids)
-        dtype = _compute_dtype(x)
+        dtype = self._compute_dtype()
         sees = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
         if batch.prefix is not None:
             sees = sees | batch.prefix[:, None, :]
@@ -348,7 +282,7 @@ class T5(nn.Module):
         assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
         x = self._embed(side.ids)
         sees = side.segments[:, :, None] == side.segments[:, None, :]
-        bias = dense_bias(sees, self.encoder.relative_bias.square(side.ids.shape[1]), _compute_dtype(x))
+        bias = dense_bias(sees, self.encoder.relative_bias.square(side.ids.shape[1]), self._compute_dtype())
         memory: Tensor = self.encoder(x, Dense(bias))
         return memory
 
@@ -367,7 +301,7 @@ class T5(nn.Module):
         side = batch.encoder or batch.decoder
         assert side is not None, "a batch needs a side"
         rows, heads, width = side.ids.shape[0], self.options.num_heads, self.options.head_dim
-        empty = self.embedding.weight.new_empty(rows, heads, FIRST_ROOM, width)
+        empty = self.embedding.weight.new_empty(rows, heads, FIRST_ROOM, width, dtype=self._compute_dtype())
         layers = range(self.options.decoder_depth)
         cache = Cache([torch.empty_like(empty) for _ in layers], [torch.empty_like(empty) for _ in layers])
         if batch.encoder is not None:
@@ -410,41 +344,48 @@ class T5(nn.Module):
         """[R, t] tokens just written → [R, V] logits of the next one, also kept as `cache.logits`."""
         return self._advance(ids, cache, None)
 
+    @torch.no_grad()
+    def follow(self, ids: Tensor, cache: Cache) -> Tensor:
+        """[R, t] tokens → [R, t, V] logits after every one of them; the last are kept as `cache.logits`."""
+        logits = self._read(self._pass(ids, cache, None))
+        cache.logits = logits[:, -1]
+        return logits
+
     def _advance(self, ids: Tensor, cache: Cache, prefix: Tensor | None) -> Tensor:
+        cache.logits = self._read(self._pass(ids, cache, prefix)[:, -1])
+        return cache.logits
+
+    def _pass(self, ids: Tensor, cache: Cache, prefix: Tensor | None) -> Tensor:
+        """[R, t] new tokens, which the cache learns → [R, t, D] last states"""
         end = cache.length + ids.shape[1]
         if end > cache.room:
             cache.grow(max(2 * cache.room, end))
         x = self._embed(ids)
-        bias = self._step_bias(cache, ids.shape[1], prefix).to(_compute_dtype(x))
+        bias = self._step_bias(cache, ids.shape[1], prefix)
         for number, layer in enumerate(self.decoder.blocks()):
             x = layer.step(x, cache, number, bias)
         cache.length = end
-        cache.logits = self._read(self.decoder.norm(x[:, -1]))
-        return cache.logits
+        out: Tensor = self.decoder.norm(x)
+        return out
 
     def _step_bias(self, cache: Cache, count: int, prefix: Tensor | None) -> Tensor:
         """[1 or R, H, t, length + t] relative positions and mask of the next `count` tokens."""
         end, relative = cache.length + count, self.decoder.relative_bias
+        dtype = cache.keys[0].dtype
         if cache.near is None or cache.near.shape[1] < end:
-            cache.near = relative.at(-torch.arange(cache.room, device=relative.weight.device)).t()
+            cache.near = relative.at(-torch.arange(cache.room, device=relative.weight.device)).t().to(dtype)
         if count == 1:
             bias = cache.near[:, :end].flip(-1)[None, :, None]
             sees = None
         else:
-            bias = relative.square(end)[None, :, -count:]
+            bias = relative.square(end)[None, :, -count:].to(dtype)
             sees = torch.ones(end, end, dtype=torch.bool, device=bias.device).tril()[None, -count:]
             if prefix is not None:  # only at the start, when nothing stands before
                 sees = sees | prefix[:, None, :]
         if cache.starts is not None:
             valid = (torch.arange(end, device=bias.device) >= cache.starts[:, None])[:, None, :]
             sees = valid if sees is None else sees & valid
-        return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(bias.dtype).min / 2)
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    """What products are made in: autocast's choice, or the tensor's own."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+        return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(dtype).min / 2)
 
 
 def _places(side: Side) -> Tensor:
@@ -453,7 +394,7 @@ def _places(side: Side) -> Tensor:
     return torch.cat([torch.arange(row * length + start, row * length + end) for row, start, end in side.runs])
 
 
-def _spans(runs: Iterable[Run]) -> tuple[tuple[int, int, int, int], ...]:
+def _spans(runs: Iterable[Run]) -> tuple[Span, ...]:
     """Each run's place among the tokens laid end to end, as queries and as keys."""
     spans, at = [], 0
     for _, start, end in runs:
@@ -462,5 +403,5 @@ def _spans(runs: Iterable[Run]) -> tuple[tuple[int, int, int, int], ...]:
     return tuple(spans)
 
 
-def _longest(spans: Iterable[tuple[int, int, int, int]]) -> int:
+def _longest(spans: Iterable[Span]) -> int:
     return max((end - start for start, end, _, _ in spans), default=0)

@@ -1,0 +1,205 @@
+"""Attention with relative position biases, in two forms that give the same numbers.
+
+**Ragged** (CPU): the tokens of all examples lie end to end as [N, D], so that no product, norm or feed-forward ever
+sees padding, and attention goes example by example. **Dense** (accelerators, compiling, export): [B, L, D] with one
+additive mask for all layers of a stack.
+
+Letters: B rows, T queries, S keys, D model width, H heads, K width of one head, N tokens laid end to end.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textfer.models.layers import Linear, Table, apply_typed, kept_mask, random_bits
+
+Span = tuple[int, int, int, int]
+"""(first query, end of queries, first key, end of keys) of one example in tokens laid end to end."""
+
+
+def relative_buckets(distance: Tensor, *, both_ways: bool, num_buckets: int, max_distance: int) -> Tensor:
+    """The bucket of each distance (key position − query position), int64.
+
+    Half of the buckets hold one distance each, the other half logarithmically growing ranges up to `max_distance`.
+    `both_ways`: one half of the buckets for each sign; else keys after the query share bucket 0.
+    Source: T5 §2.1; Mesh TensorFlow `_relative_position_bucket`.
+    """
+    if both_ways:
+        num_buckets //= 2
+        first = (distance > 0).long() * num_buckets
+        back = distance.abs()
+    else:
+        first = torch.zeros_like(distance)
+        back = (-distance).clamp(min=0)
+    exact = num_buckets // 2
+    growth = torch.log(back.clamp(min=1).float() / exact) / math.log(max_distance / exact) * (num_buckets - exact)
+    far = (exact + growth.long()).clamp(max=num_buckets - 1)
+    return first + torch.where(back < exact, back, far)
+
+
+def toeplitz(values: Tensor, length: int) -> Tensor:
+    """[H, 2L] → [H, L, L] with out[h, i, j] = values[h, (j − i) mod 2L].
+
+    A row of 2L numbers read over and over with a stride of 2L − 1: a gather by views, whose gradient is a plain sum.
+    """
+    heads = values.shape[0]
+    rows = values[:, None, :].expand(heads, length, 2 * length).reshape(heads, 2 * length * length)
+    return rows[:, : length * (2 * length - 1)].view(heads, length, 2 * length - 1)[:, :, :length]
+
+
+class RelativeBias(Table):
+    """One learnt number a bucket of distances and a head, added to attention scores and shared by a stack's layers."""
+
+    def __init__(self, num_heads: int, *, num_buckets: int, max_distance: int, both_ways: bool) -> None:
+        super().__init__(num_buckets, num_heads)
+        self.max_distance, self.both_ways = max_distance, both_ways
+
+    def at(self, distance: Tensor) -> Tensor:
+        """[…] distances (key − query) → […, H]"""
+        size = self.num_embeddings
+        buckets = relative_buckets(distance, both_ways=self.both_ways, num_buckets=size, max_distance=self.max_distance)
+        return F.embedding(buckets, self.weight)
+
+    def square(self, length: int) -> Tensor:
+        """[H, L, L] for L consecutive tokens."""
+        count = torch.arange(2 * length, device=self.weight.device)
+        return toeplitz(self.at(torch.where(count < length, count, count - 2 * length)).t(), length)
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """Who sees whom when examples lie end to end."""
+
+    spans: tuple[Span, ...]
+    bias: Tensor | None = None
+    """[H, L, L], of which an example of length l reads the corner [H, l, l]; −inf where nothing may be seen."""
+    hidden: tuple[Tensor, ...] | None = None
+    """Per span [l, m] bool: what is hidden besides."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, dropout: float) -> Tensor:
+        """[Nq, H·K], [Nk, H·K], [Nk, H·K] → [Nq, H·K]"""
+        q, k, v = (part.view(part.shape[0], num_heads, -1) for part in (q, k, v))
+        bias = None if self.bias is None else self.bias.to(q.dtype)
+        out = apply_typed(_RaggedAttention, q, k, v, bias, self.spans, self.hidden, dropout)
+        return out.view(out.shape[0], -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """Who sees whom in padded rows."""
+
+    bias: Tensor
+    """[B, H or 1, T, S], relative positions and mask together; every row has something to see."""
+    sees: Tensor | None = None
+    """[B, 1, T, 1], 0 where a query has no key at all: it then reads zeros."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, dropout: float) -> Tensor:
+        """[B, T, H·K], [B, S, H·K], [B, S, H·K] → [B, T, H·K]"""
+        q, k, v = (part.view(*part.shape[:2], num_heads, -1).transpose(1, 2) for part in (q, k, v))
+        out = F.scaled_dot_product_attention(q, k, v, self.bias.to(q.dtype), dropout, scale=1.0)
+        if self.sees is not None:
+            out = out * self.sees.to(out.dtype)
+        return out.transpose(1, 2).flatten(2)
+
+
+def dense_bias(sees: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """[B, T, S] bool and [H, T, S] → [B, H or 1, T, S] to add to scores. Finite, so that no row turns into NaN."""
+    floor = torch.finfo(dtype).min / 2
+    if bias is None:
+        return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, floor)[:, None]
+    return torch.where(sees[:, None], bias.to(dtype), floor)
+
+
+class _RaggedAttention(torch.autograd.Function):
+    """softmax(q kᵀ + bias) v, example by example.  [Nq, H, K] ×, [Nk, H, K] ×2, [H, L, L] → [Nq, H, K]"""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias: Tensor | None,
+        spans: tuple[Span, ...],
+        hidden: tuple[Tensor, ...] | None,
+        dropout: float,
+    ) -> Tensor:
+        out = q.new_zeros(q.shape) if any(span[2] == span[3] for span in spans) else torch.empty_like(q)
+        saved: list[Tensor] = []
+        ctx.spans, ctx.dropout, ctx.factor, ctx.has_bias = spans, dropout, 1.0, bias is not None
+        for number, (q_start, q_end, k_start, k_end) in enumerate(spans):
+            if q_start == q_end or k_start == k_end:
+                continue
+            q_run, v_run = q[q_start:q_end].transpose(0, 1), v[k_start:k_end].transpose(0, 1)
+            k_run = k[k_start:k_end].permute(1, 2, 0)
+            if bias is None:
+                scores = torch.bmm(q_run, k_run)
+            else:
+                scores = torch.baddbmm(bias[:, : q_end - q_start, : k_end - k_start], q_run, k_run)
+            if hidden is not None:
+                scores.masked_fill_(hidden[number], -math.inf)
+            share = torch.softmax(scores, -1, out=scores)
+            saved.append(share)
+            if dropout:
+                bits, ctx.factor = random_bits(share, dropout)
+                saved.append(bits)
+                share = kept_mask(bits, dropout, share.dtype).mul_(share).mul_(ctx.factor)
+            out[q_start:q_end] = torch.bmm(share, v_run).transpose(0, 1)
+        ctx.save_for_backward(q, k, v, *((bias,) if bias is not None else ()), *saved)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, *saved = ctx.saved_tensors
+        bias = saved.pop(0) if ctx.has_bias else None
+        grad_bias = torch.zeros(bias.shape, dtype=bias.dtype) if ctx.needs_input_grad[3] and bias is not None else None
+        grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for q_start, q_end, k_start, k_end in ctx.spans:
+            if q_start == q_end or k_start == k_end:
+                continue
+            share = dropped = saved.pop(0)
+            grad = grads[0][q_start:q_end].transpose(0, 1)
+            grad_share = torch.bmm(grad, v[k_start:k_end].permute(1, 2, 0))
+            if ctx.dropout:
+                kept = kept_mask(saved.pop(0), ctx.dropout, share.dtype).mul_(ctx.factor)
+                dropped = share * kept
+                grad_share.mul_(kept)
+            grad_v[k_start:k_end] = torch.bmm(dropped.transpose(1, 2), grad).transpose(0, 1)
+            grad_scores = torch.ops.aten._softmax_backward_data(grad_share, share, -1, share.dtype)
+            if grad_bias is not None:
+                grad_bias[:, : q_end - q_start, : k_end - k_start] += grad_scores
+            grad_q[q_start:q_end] = torch.bmm(grad_scores, k[k_start:k_end].transpose(0, 1)).transpose(0, 1)
+            grad_k[k_start:k_end] = torch.bmm(grad_scores.transpose(1, 2), q[q_start:q_end].transpose(0, 1)).transpose(
+                0, 1
+            )
+        return grad_q, grad_k, grad_v, grad_bias, None, None, None
+
+
+class Attention(nn.Module):
+    """Heads that look up `memory`; scores are not divided by √K (the initialisation holds that factor)."""
+
+    def __init__(self, dim: int, *, num_heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim, self.dropout = num_heads, head_dim, dropout
+        self.q = Linear(dim, num_heads * head_dim)
+        self.k = Linear(dim, num_heads * head_dim)
+        self.v = Linear(dim, num_heads * head_dim)
+        self.o = Linear(num_heads * head_dim, dim)
+
+    def forward(self, x: Tensor, memory: Tensor, sight: Ragged | Dense) -> Tensor:
+        """[N, D] or [B, T, D] for queries, the same for keys and values → as queries"""
+        rate = self.dropout if self.training else 0.0
+        seen = sight.attend(self.q(x), self.k(memory), self.v(memory), num_heads=self.num_heads, dropout=rate)
+        out: Tensor = self.o(seen)
+        return out
+
+    def heads(self, x: Tensor, part: nn.Module) -> Tensor:
+        """[B, T, D] → [B, H, T, K] through one of `q`, `k`, `v`"""
+        split: Tensor = part(x).view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
+        return split

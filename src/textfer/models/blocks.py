@@ -1,0 +1,108 @@
+"""Pre-norm transformer blocks, and stacks of them that share a relative position bias.
+
+Letters: B rows, L tokens, D model width, H heads, K width of one head, N tokens end to end, R rows being generated.
+Source: T5 §2.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from textfer.models.attention import Attention, Dense, Ragged, RelativeBias
+from textfer.models.cache import Cache
+from textfer.models.layers import FeedForward, RMSNorm, add_dropped, drop
+
+if TYPE_CHECKING:
+    from textfer.models.t5 import T5Options
+
+
+class Block(nn.Module):
+    """Self-attention, attention to the encoder where there is one, feed-forward; each on the normed residual stream."""
+
+    def __init__(self, options: T5Options, *, cross: bool) -> None:
+        super().__init__()
+        dim, eps = options.model_dim, options.norm_eps
+        self.dropout = options.dropout
+
+        def attention() -> Attention:
+            return Attention(dim, num_heads=options.num_heads, head_dim=options.head_dim, dropout=options.dropout)
+
+        self.attention_norm = RMSNorm(dim, eps=eps)
+        self.attention = attention()
+        if cross:
+            self.cross_norm = RMSNorm(dim, eps=eps)
+            self.cross = attention()
+        self.feed_forward_norm = RMSNorm(dim, eps=eps)
+        self.feed_forward = FeedForward(dim, options.ff_dim, kind=options.feed_forward, dropout=options.dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        sight: Ragged | Dense,
+        memory: Tensor | None = None,
+        cross_sight: Ragged | Dense | None = None,
+    ) -> Tensor:
+        """[N, D] or [B, L, D] → the same"""
+        rate = self.dropout if self.training else 0.0
+        normed = self.attention_norm(x)
+        x = add_dropped(x, self.attention(normed, normed, sight), rate)
+        if memory is not None and cross_sight is not None:
+            x = add_dropped(x, self.cross(self.cross_norm(x), memory, cross_sight), rate)
+        return add_dropped(x, self.feed_forward(self.feed_forward_norm(x)), rate)
+
+    def step(self, x: Tensor, cache: Cache, layer: int, bias: Tensor) -> Tensor:
+        """[R, t, D] new tokens, which the cache learns → the same; `bias` [1 or R, H, t, length + t]"""
+        normed = self.attention_norm(x)
+        part = self.attention
+        keys, values = cache.append(layer, part.heads(normed, part.k), part.heads(normed, part.v))
+        seen = F.scaled_dot_product_attention(part.heads(normed, part.q), keys, values, bias, scale=1.0)
+        x = x + part.o(seen.transpose(1, 2).flatten(2))
+        if cache.cross_keys:
+            x = x + self._look(self.cross_norm(x), cache, layer)
+        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return out
+
+    def _look(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
+        """[R, t, D] → [R, t, D] from the encoder; the beams of one input stand as further queries beside each other."""
+        keys, values, bias = cache.cross_keys[layer], cache.cross_values[layer], cache.cross_bias
+        queries = x.reshape(keys.shape[0], -1, x.shape[-1])
+        seen = F.scaled_dot_product_attention(self.cross.heads(queries, self.cross.q), keys, values, bias, scale=1.0)
+        out: Tensor = self.cross.o(seen.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return out
+
+
+class Stack(nn.Module):
+    """Blocks that share one relative position bias."""
+
+    def __init__(self, options: T5Options, num_layers: int, *, cross: bool, both_ways: bool) -> None:
+        super().__init__()
+        self.dropout = options.dropout
+        self.relative_bias = RelativeBias(
+            options.num_heads,
+            num_buckets=options.num_buckets,
+            max_distance=options.max_distance,
+            both_ways=both_ways,
+        )
+        self.layers = nn.ModuleList(Block(options, cross=cross) for _ in range(num_layers))
+        self.norm = RMSNorm(options.model_dim, eps=options.norm_eps)
+
+    def blocks(self) -> list[Block]:
+        """`layers`, typed."""
+        return list(self.layers)  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        x: Tensor,
+        sight: Ragged | Dense,
+        memory: Tensor | None = None,
+        cross_sight: Ragged | Dense | None = None,
+    ) -> Tensor:
+        """[N, D] or [B, L, D] embeddings → last states"""
+        rate = self.dropout if self.training else 0.0
+        x = drop(x, rate)
+        for layer in self.layers:
+            x = layer(x, sight, memory, cross_sight)
+        return drop(self.norm(x), rate)
