@@ -187,7 +187,7 @@ def file_source(path: str, *, kind: Format | None = None, hold_out: float = 0.05
 
 
 def read_text(path: Path) -> str:
-    """The whole text of a UTF-8 file, line ends as `\\n`. **Errors**: DataError where it is missing or something else."""
+    """The whole text of a UTF-8 file. **Errors**: DataError where it is missing, empty or in another encoding."""
     document = list(open_file(path, kind="document").read(0, 1))
     if not document:
         raise DataError(f"{path}: empty, expected text.")
@@ -254,7 +254,7 @@ def _held_out(source: Source, parts: Sequence[File], split: str) -> NDArray[np.i
         places.append(values)
     place = np.concatenate(places)
     out = place < source.hold_out
-    if not out.any():  # few rows: the one that comes next, with all that are like it
+    if out.all() or not out.any():  # few rows: the one that comes first, with all that are like it
         out = place == place.min()
     if out.all():
         raise DataError(
