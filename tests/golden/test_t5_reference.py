@@ -6,6 +6,7 @@ Provenance: the oracle is the installed `transformers` itself (written against 5
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ SHAPES = {
 UNTIED = {"v1.1", "mt5", "flan", "byt5"}
 COMMON = {"vocab_size": 64, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2, "dropout_rate": 0.0}
 BUCKETS = {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 10}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny tensors: threads cost more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def reference(kind: str) -> transformers.PreTrainedModel:
