@@ -1,8 +1,8 @@
 """A run's folder: recipe, log of numbers, and checkpoints that are whole or not there.
 
-    run/recipe.json  run.json  metrics.jsonl  tokenizer/  report.html
-        step_00001000/  config.json  model.safetensors   the model in hub format
-                        optimizer.safetensors  state.json   what resuming needs, and the digest of every file
+run/recipe.json  run.json  metrics.jsonl  tokenizer/  report.html
+    step_00001000/  config.json  model.safetensors   the model in hub format
+                    optimizer.safetensors  state.json   what resuming needs, and the digest of every file
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -107,7 +107,10 @@ class Run:
                 work.mkdir(parents=True)
                 save_model(work)
                 if optimizer:
-                    save_file({name: tensor.contiguous() for name, tensor in optimizer.items()}, work / "optimizer.safetensors")
+                    save_file(
+                        {name: tensor.contiguous() for name, tensor in optimizer.items()},
+                        work / "optimizer.safetensors",
+                    )
                 digests = {file.name: _digest(file) for file in sorted(work.iterdir())}
                 (work / STATE).write_text(json.dumps({**state, "step": step, "files": digests}, indent=1))
                 for file in work.iterdir():
@@ -130,13 +133,20 @@ class Run:
 
 def read_records(path: Path) -> list[dict[str, Any]]:
     """The whole JSON lines of a file; a last line that was cut off is left out."""
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+    return list(each_record(path))
+
+
+def each_record(path: Path) -> Iterator[dict[str, Any]]:
+    """The same one by one: the log of a long run need not fit in memory."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            yield record
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -144,7 +154,9 @@ def read_state(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((path / STATE).read_text()))
     except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path / STATE}: cannot be read ({error}). Delete the folder to go on from the one before.") from None
+        raise CheckpointError(
+            f"{path / STATE}: cannot be read ({error}). Delete the folder to go on from the one before."
+        ) from None
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -155,7 +167,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if not file.exists():
             raise CheckpointError(f"{file}: missing. Delete {path.name} to go on from the checkpoint before it.")
         if _digest(file) != digest:
-            raise CheckpointError(f"{file}: damaged (its digest is not the saved one). Delete {path.name} to go on from the one before.")
+            raise CheckpointError(
+                f"{file}: damaged (its digest is not the saved one). Delete {path.name} to go on from the one before."
+            )
     return Checkpoint(path=path, step=state["step"], state=state)
 
 
@@ -164,7 +178,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, s
     tensors: dict[str, Tensor] = {}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            tensors[f"{names[parameter]}/{key}"] = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+            tensors[f"{names[parameter]}/{key}"] = (
+                value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+            )
     return tensors
 
 
@@ -200,7 +216,9 @@ class saving:  # noqa: N801  reads as a word: `with saving(path):`
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or (isinstance(error, SafetensorError) and "os error 28" in str(error)):
-            raise MachineError(f"{self.path}: the disk is full. What was saved before is untouched; free some room and run again.") from error
+            raise MachineError(
+                f"{self.path}: the disk is full. What was saved before is untouched; free some room and run again."
+            ) from error
         if isinstance(error, PermissionError | NotADirectoryError | FileExistsError) or (
             isinstance(error, OSError) and error.errno == errno.EROFS
         ):
