@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textfer.batch import Batch, Ids, Run, Side, Specials
-from textfer.config import build
+from textfer.config import PRESETS_DIR, build, read_toml
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.errors import ConfigError
 from textfer.models import attention, layers, model_options
@@ -413,3 +415,23 @@ def test_a_frozen_part_gets_no_gradient() -> None:
         weight.requires_grad_(name.endswith("cross.q.weight"))
     found = grads(model, batch_of("encdec", [examples(3)]))
     assert sorted(found) == [f"decoder.layers.{layer}.cross.q.weight" for layer in range(3)]
+
+
+SIZES = sorted(path for path in PRESETS_DIR.glob("*t5-*.toml") if "vocabulary of" in path.read_text())
+
+
+@pytest.mark.parametrize("path", SIZES, ids=lambda path: path.stem)
+def test_presets_have_the_parameters_they_say(path: Path) -> None:
+    said, unit, vocab = re.match(
+        r"# ([\d.]+) ([MB]) parameters with .*vocabulary of ([\d,]+)", path.read_text()
+    ).groups()
+    with torch.device("meta"):
+        options = model_options(read_toml(path)["model"], where="model")
+        model = T5.make(options.model_dump(), vocab_size=int(vocab.replace(",", "")))
+    count = sum(weight.numel() for weight in model.parameters())
+    assert f"{count / {'M': 1e6, 'B': 1e9}[unit]:.1f}" == said
+
+
+def test_released_sizes_are_there() -> None:
+    sizes = {"t5": 6, "t5-v1_1": 6, "mt5": 5, "byt5": 5}  # t5-mini is ours
+    assert {family: sum(path.stem.rpartition("-")[0] == family for path in SIZES) for family in sizes} == sizes

@@ -42,6 +42,7 @@ DEFAULTS = {"d_model": 512, "d_ff": 2048, "d_kv": 64, "num_heads": 8, "num_layer
 """What the reference takes where a file says nothing."""
 DEFAULT_VOCAB = 32128
 FEED_FORWARD = {"relu": "relu", "gated-gelu": "gated_gelu", "gated-silu": "gated_silu"}
+TYPES = {int: "a whole number", bool: "true or false"}
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 """In the oldest files; the reference never reads it."""
@@ -103,16 +104,19 @@ def options_of(config: Mapping[str, Any], files: TensorFiles) -> dict[str, Any]:
     """T5Options' fields as config.json and the tensors themselves have them."""
     place = f"{files.folder}/config.json"
     kind = config.get("feed_forward_proj", "relu")
-    if kind not in FEED_FORWARD:
+    if kind not in tuple(FEED_FORWARD):  # whatever JSON holds
         raise CheckpointError(f"{place}: feed_forward_proj is {kind!r}, expected one of {', '.join(FEED_FORWARD)}.")
+    for key, type_ in (("vocab_size", int), ("tie_word_embeddings", bool), ("scale_decoder_outputs", bool)):
+        if not isinstance(config.get(key, type_()), type_):
+            raise CheckpointError(f"{place}: {key} is {config[key]!r}, expected {TYPES[type_]}.")
     found = {name: config.get(key, DEFAULTS.get(key)) for key, name in FIELDS.items()}
+    if found["num_decoder_layers"] == found["num_layers"]:
+        found["num_decoder_layers"] = None
     head, table = "lm_head.weight", embedding_name(files)
     flag = config.get("tie_word_embeddings", True) is not False
     own = head in files.shapes and not (flag and files.equal(head, table))
     if head not in files.shapes and not flag:
         raise CheckpointError(f"{files.folder}: lacks {head}, and config.json says tie_word_embeddings = false.")
-    if not isinstance(config.get("vocab_size", 0), int):
-        raise CheckpointError(f"{place}: vocab_size is {config['vocab_size']!r}, expected a whole number.")
     return {
         **{name: value for name, value in found.items() if value is not None},
         "feed_forward": FEED_FORWARD[kind],
