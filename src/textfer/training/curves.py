@@ -27,7 +27,7 @@ MIN_SMOOTHED = 20
 LOG_RATIO = 4.0
 """A curve that falls by more than this factor is drawn on a log scale, else its beginning hides all that follows."""
 NUM_TICKS = 5
-NICE = (1.0, 2.0, 2.5, 5.0, 10.0)
+NICE = (1.0, 2.0, 5.0, 10.0)
 MANTISSAS: tuple[tuple[float, ...], ...] = (
     (1,),
     (1, 3),
@@ -194,7 +194,8 @@ def _labels(x: Scale, y: Scale) -> str:
     found = []
     for value, at in zip(y.ticks(), SIDE - y.place(np.array(y.ticks())), strict=True):
         found.append(f'<span class="y" style="top:{at / 10:.2f}%">{short(value)}</span>')
-    for value, at in zip(x.ticks(), x.place(np.array(x.ticks())), strict=True):
+    steps = [value for value in x.ticks() if value == int(value)]
+    for value, at in zip(steps, x.place(np.array(steps)), strict=True):
         found.append(f'<span class="x" style="left:{at / 10:.2f}%">{short(value)}</span>')
     return "".join(found)
 
