@@ -143,51 +143,66 @@ def test_marks_are_the_official_ones_on_original_texts_and_t5s_way_is_there() ->
 # --- the reading task -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("people", "facts"), [(1, 1), (2, 2), (4, 4)])
+NAMES = {f"{first} {last}" for first in FIRST for last in LAST}
+VALUES = {value for fact in FACTS for value in fact.values}
+
+
+def words(text: str) -> set[str]:
+    return set(text.replace("?", "").replace(",", "").replace(".", "").split())
+
+
+@pytest.mark.parametrize(
+    ("people", "facts", "alike"), [(1, 1, False), (2, 2, False), (1, 4, False), (3, 2, True), (4, 4, True)]
+)
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_every_question_is_answered_once_in_its_paragraph(split: str, people: int, facts: int) -> None:
-    names = {f"{first} {last}" for first in FIRST for last in LAST}
-    values = {value for fact in FACTS for value in fact.values}
+def test_every_question_is_answered_once_in_its_paragraph(split: str, people: int, facts: int, alike: bool) -> None:
+    seen = set()
     for index in range(300):
-        made = reading_row(split, index, people=people, facts=facts)
+        made = reading_row(split, index, people=people, facts=facts, alike=alike)
         context, question = made["context"], made["question"]
         (answer,), (start,) = made["answers"]["text"], made["answers"]["answer_start"]
         assert context[start : start + len(answer)] == answer
-        assert answer in names or answer in values
-        assert answer not in question
-        assert context.count(".") == people * facts
-        in_question = [part for part in (names | values) if part in question.replace("?", " ").replace("  ", " ")]
-        assert len(in_question) >= 1
-        assert len({name for name in names if name in context}) == people
+        named = {name for name in NAMES if name in context}
+        seen.add(len(named))
+        assert context.count(".") == (facts * len(named) if len(named) > 1 else min(people * facts, len(FACTS)))
+        if answer in NAMES:
+            (value,) = VALUES & words(question)
+            (sentence,) = [sentence for sentence in context.split(". ") if value in words(sentence)]
+            assert answer in sentence
+        else:
+            assert answer in VALUES
+            (name,) = [name for name in NAMES if name in question]
+            (sentence,) = [sentence for sentence in context.split(". ") if answer in words(sentence)]
+            assert name in sentence
+    assert seen == set(range(1, people + 1))
 
 
-def test_no_pair_of_name_and_value_is_in_both_splits() -> None:
-    pairs: dict[str, set[tuple[str, str]]] = {"train": set(), "validation": set()}
-    names = [f"{first} {last}" for first in FIRST for last in LAST]
-    values = {value for fact in FACTS for value in fact.values}
-    for split, found in pairs.items():
-        for index in range(3000):
-            for sentence in reading_row(split, index)["context"].split(". "):
-                (name,) = [name for name in names if name in sentence]
-                (value,) = values & set(sentence.replace(name, "").replace(",", "").replace(".", "").split())
-                found.add((name, value))
-    assert not pairs["train"] & pairs["validation"]
-    assert len(pairs["train"]) > 5000
-    assert {name for name, _ in pairs["validation"]} <= {name for name, _ in pairs["train"]}, "the words are known"
-    assert {value for _, value in pairs["validation"]} <= {value for _, value in pairs["train"]}
+def test_people_of_validation_are_new_and_their_words_are_known() -> None:
+    met: dict[str, set[str]] = {"train": set(), "validation": set()}
+    known: dict[str, set[str]] = {"train": set(), "validation": set()}
+    for split in met:
+        for index in range(2000):
+            made = reading_row(split, index)
+            met[split] |= {name for name in NAMES if name in made["context"]}
+            known[split] |= words(made["context"]) | words(made["question"])
+    assert not met["train"] & met["validation"]
+    assert met["train"] | met["validation"] == NAMES
+    assert len(met["validation"]) == len(NAMES) / 4
+    assert known["validation"] == known["train"]
+    assert len(known["train"]) < 200
 
 
 def test_rows_are_a_pure_function_of_their_address() -> None:
     assert reading_row("validation", 3) == {
         "id": "validation-3",
-        "context": "Diana Foster lives in Warsaw. Diana Foster collects maps. Karen Reed collects plates. "
-        "The home of Karen Reed is in Boston.",
-        "question": "What does Diana Foster collect?",
-        "answers": {"text": ["maps"], "answer_start": [52]},
+        "context": "Henry Shaw was born in 1926. Henry Shaw keeps a room full of cups. "
+        "Henry Shaw is a nurse. Henry Shaw has a house in Madrid.",
+        "question": "When was Henry Shaw born?",
+        "answers": {"text": ["1926"], "answer_start": [23]},
     }
-    task = reading_task(num_train=7, num_validation=2, people=3)
+    task = reading_task(num_train=7, num_validation=2, people=3, facts=1)
     rows = open_rows(task.source, "train")
     assert len(rows) == 7
-    assert list(rows)[5] == reading_row("train", 5, people=3)
-    assert rows.digest != open_rows(reading_task(num_train=7, people=2).source, "train").digest
-    assert rows.digest != open_rows(reading_task(num_train=7, people=3, seed=1).source, "train").digest
+    assert list(rows)[5] == reading_row("train", 5, people=3, facts=1)
+    assert rows.digest != open_rows(reading_task(num_train=7, people=2, facts=1).source, "train").digest
+    assert rows.digest != open_rows(reading_task(num_train=7, people=3, facts=1, seed=1).source, "train").digest

@@ -1,9 +1,12 @@
 """A small reading task made on the fly: short paragraphs about invented people, and questions that a span answers.
 
-It needs no file and few words: for the quickstart, for tests, for trying things out. A paragraph says the same kinds of
-facts about all its people, so that a question's name or value must be found in the text; the kind of answer alone does
-not tell. A person's full name goes with one quarter of the places (jobs, years, …) in the validation split and with the
-other three quarters in training: no pair of name and value is in both.
+It needs no file and few words: for the quickstart, for tests, for trying things out. Half of the paragraphs are about
+one person, the others about two or more. As a rule every sentence says another kind of thing, so that the kind of
+answer tells which sentence to read. With `alike` all people have the same kinds said of them and the name must be found
+too, which takes a model much longer to learn.
+
+A quarter of the full names is kept for validation: the questions there are about people never met in training, though
+every first name, last name and value is known. No pair of a person and a home, a job, a year or a thing is in both.
 """
 
 from __future__ import annotations
@@ -78,7 +81,7 @@ FACTS = (
     ),
 )
 VALIDATION_SHARE = 4
-"""One pair of name and value in so many is kept for validation. The value lists are multiples of it long."""
+"""One full name in so many is kept for validation."""
 
 
 class Said(NamedTuple):
@@ -92,24 +95,22 @@ class Said(NamedTuple):
     name_start: int
 
 
-def reading_row(split: str, index: int, *, people: int = 2, facts: int = 2, seed: int = 0) -> Row:
-    """Row `index` of a split, in SQuAD's columns: `facts` sentences about each of `people`, and one question.
+def reading_row(split: str, index: int, *, people: int = 2, facts: int = 2, alike: bool = False, seed: int = 0) -> Row:
+    """Row `index` of a split, in SQuAD's columns: a paragraph about 1 to `people` people, and one question.
 
+    Of several people it says `facts` things each, of one alone as many as there are kinds, `people` × `facts` at most.
     A pure function of its arguments.
     """
-    draw = Random(f"reading/{seed}/{split}/{people}/{facts}/{index}")
-    firsts = _sample(draw, range(len(FIRST)), people)
-    lasts = _sample(draw, range(len(LAST)), people)
-    names = [f"{FIRST[first]} {LAST[last]}" for first, last in zip(firsts, lasts, strict=True)]
-    kinds = _sample(
-        draw, range(len(FACTS)), facts
-    )  # of all people alike: the kind of answer alone must not give it away
+    draw = Random(f"reading/{seed}/{split}/{people}/{facts}/{alike}/{index}")
+    names = _names(draw, split, 1 + int(draw.random() * people))
+    each = facts if len(names) > 1 else min(people * facts, len(FACTS))
+    kinds = _sample(draw, range(len(FACTS)), each if alike else len(names) * each)
+    plan = [(person, kinds[n if alike else person * each + n]) for person in range(len(names)) for n in range(each)]
     said: list[Said] = []
     context = ""
-    for person, kind in _sample(draw, [(person, kind) for person in range(people) for kind in kinds], people * facts):
+    for person, kind in _sample(draw, plan, len(plan)):
         taken = {other.value for other in said}
-        values = _allowed(split, firsts[person] * len(LAST) + lasts[person], kind)
-        value = _pick(draw, [value for value in values if value not in taken])
+        value = _pick(draw, [value for value in FACTS[kind].values if value not in taken])
         form = _pick(draw, FACTS[kind].said)
         context += " " if context else ""
         sentence = form.format(n=names[person], v=value)
@@ -131,18 +132,24 @@ def reading_row(split: str, index: int, *, people: int = 2, facts: int = 2, seed
 
 
 def reading_task(
-    *, num_train: int = 20_000, num_validation: int = 500, people: int = 2, facts: int = 2, seed: int = 0
+    *,
+    num_train: int = 50_000,
+    num_validation: int = 500,
+    people: int = 2,
+    facts: int = 2,
+    alike: bool = False,
+    seed: int = 0,
 ) -> Task:
-    """The task with so many rows; more `people` or `facts` (at most 4 each) make longer and harder paragraphs."""
+    """The task with so many rows; see `reading_row`. Unless `alike`, `people` × `facts` is at most 4."""
     assert 1 <= people <= 4, people
-    assert 1 <= facts <= len(FACTS), facts
+    assert 1 <= (facts if alike else people * facts) <= len(FACTS), (people, facts)
     made = Made(
-        row=lambda split, index: reading_row(split, index, people=people, facts=facts, seed=seed),
+        row=lambda split, index: reading_row(split, index, people=people, facts=facts, alike=alike, seed=seed),
         num_rows={"train": num_train, "validation": num_validation},
     )
     return Task(
         name="reading",
-        source=Source(name=f"reading-{people}-{facts}-{seed}", made=made),
+        source=Source(name=f"reading-{people}-{facts}-{alike}-{seed}", made=made),
         to_examples=_examples,
         metrics=mark,
         answer=original_spelling,
@@ -156,11 +163,16 @@ def _examples(row: Row, origin: str) -> Iterable[Example]:
     yield to_example(row, origin)
 
 
-def _allowed(split: str, name: int, kind: int) -> list[str]:
-    """The values that may go with a name in this split."""
-    values = FACTS[kind].values
-    held = {n for n in range(len(values)) if (name * 5 + name // len(LAST) + kind + n) % VALIDATION_SHARE == 0}
-    return [value for n, value in enumerate(values) if (n in held) is (split == "validation")]
+def _names(draw: Random, split: str, people: int) -> list[str]:
+    """Full names of this split that share no part."""
+    names: list[str] = []
+    for first in _sample(draw, range(len(FIRST)), people):
+        lasts = [
+            last for last in range(len(LAST)) if ((first + last) % VALIDATION_SHARE == 0) is (split == "validation")
+        ]
+        used = {name.split()[1] for name in names}
+        names.append(f"{FIRST[first]} {_pick(draw, [LAST[last] for last in lasts if LAST[last] not in used])}")
+    return names
 
 
 def _pick(draw: Random, options: Sequence[T]) -> T:
