@@ -9,6 +9,7 @@ Source of the mixing constants: Steele, Lea, Flood, "Fast splittable pseudorando
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from math import isqrt
 from typing import TypeAlias
 
@@ -64,6 +65,12 @@ class Draws:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def rows(self, numbers: Sequence[int]) -> Draws:
+        """The same draws of only these rows, going on where these stand."""
+        chosen = Draws(self.keys[np.asarray(numbers, np.int64)])
+        chosen._count = self._count
+        return chosen
 
     def bits(self, n: int) -> UInt64:
         """[B, n] uint64, all 64 bits random."""

@@ -183,7 +183,8 @@ class IidCorruption(Options):
     def num_sentinels(self, raw_len: int) -> int:
         """Kept runs of such a piece, 3.5 standard deviations above their mean."""
         p, q = self.noise_density, 1 - self.noise_density
-        return min((raw_len + 1) // 2, _most(q + (raw_len - 1) * p * q, raw_len * p * q * (1 - 3 * p * q)))
+        most = _most(q + (raw_len - 1) * p * q, raw_len * p * q * (1 - 3 * p * q))
+        return max(1, min((raw_len + 1) // 2, most))
 
     def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
         """[B, L] → B `Ids`. Errors: ConfigError when the vocabulary is short of sentinels."""
