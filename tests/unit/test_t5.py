@@ -17,7 +17,7 @@ from textfer.batch import Batch, Ids, Run, Side, Specials
 from textfer.config import PRESETS_DIR, build, read_toml
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.errors import ConfigError
-from textfer.models import attention, layers, model_options
+from textfer.models import attention, layers, load_model, model_options
 from textfer.models.t5 import T5, T5Options
 
 SPECIALS = Specials(pad=0, eos=1)
@@ -196,6 +196,19 @@ def test_beams_share_the_encoder_and_follow_their_order(arrangement: str) -> Non
     histories = torch.cat([histories[[0, 1, 4, 5]], torch.full((4, 1), 13)], 1)
     alone = logits_alone(model, rows_of(batch, [0, 0, 2, 2]), histories)
     torch.testing.assert_close(got, alone[:, -1], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_columns_change_no_number(tmp_path: Path) -> None:
+    model, batch = model_of(), reading("encdec", (4, 11))
+    start = torch.zeros(2, 1, dtype=torch.long)
+    expected, before = model.step(start, model.begin(batch)), {k: v.clone() for k, v in model.state_dict().items()}
+    model.lay_for_generation()
+    assert model.output.weight.stride() == (1, VOCAB)
+    torch.testing.assert_close(model.step(start, model.begin(batch)), expected, rtol=1e-5, atol=1e-6)
+    model.save(tmp_path)
+    after = load_model(tmp_path).state_dict()
+    assert all(torch.equal(value, after[name]) and after[name].is_contiguous() for name, value in before.items())
 
 
 def rows_of(batch: Batch, rows: list[int]) -> Batch:

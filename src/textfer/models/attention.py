@@ -116,6 +116,12 @@ def dense_bias(sees: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     return torch.where(sees[:, None], bias.to(dtype), floor)
 
 
+def _unfilled(like: Tensor, spans: tuple[Span, ...]) -> Tensor:
+    """Memory in a tensor's shape that the spans will fill; zeros where one of them has no queries or no keys."""
+    full = all(q_start < q_end and k_start < k_end for q_start, q_end, k_start, k_end in spans)
+    return (torch.empty if full else torch.zeros)(like.shape, dtype=like.dtype)
+
+
 class _RaggedAttention(torch.autograd.Function):
     """softmax(q kᵀ + bias) v, example by example.  [Nq, H, K] ×, [Nk, H, K] ×2, [H, L, L] → [Nq, H, K]"""
 
@@ -130,7 +136,7 @@ class _RaggedAttention(torch.autograd.Function):
         hidden: tuple[Tensor, ...] | None,
         dropout: float,
     ) -> Tensor:
-        out = q.new_zeros(q.shape) if any(span[2] == span[3] for span in spans) else torch.empty_like(q)
+        out = _unfilled(q, spans)
         saved: list[Tensor] = []
         ctx.spans, ctx.dropout, ctx.factor, ctx.has_bias = spans, dropout, 1.0, bias is not None
         for number, (q_start, q_end, k_start, k_end) in enumerate(spans):
@@ -159,7 +165,7 @@ class _RaggedAttention(torch.autograd.Function):
         q, k, v, *saved = ctx.saved_tensors
         bias = saved.pop(0) if ctx.has_bias else None
         grad_bias = torch.zeros(bias.shape, dtype=bias.dtype) if ctx.needs_input_grad[3] and bias is not None else None
-        grad_q, grad_k, grad_v = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        grad_q, grad_k, grad_v = (_unfilled(part, ctx.spans) for part in (q, k, v))
         for q_start, q_end, k_start, k_end in ctx.spans:
             if q_start == q_end or k_start == k_end:
                 continue

@@ -54,7 +54,9 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[…, D] → […, D] in the weight's dtype"""
         if _plain(x) and x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64):
-            return apply_typed(_RMSNorm, x, self.weight, self.eps)
+            if torch.is_grad_enabled():
+                return apply_typed(_RMSNorm, x, self.weight, self.eps)
+            return (x * _rms_rate(x, self.eps)).mul_(self.weight)
         wide = torch.promote_types(x.dtype, torch.float32)
         normed = F.rms_norm(x.to(wide), (x.shape[-1],), self.weight.to(wide), self.eps)
         return normed.to(self.weight.dtype)
@@ -71,14 +73,19 @@ def apply_typed(function: Any, *arguments: Any) -> Tensor:
     return out
 
 
+def _rms_rate(x: Tensor, eps: float) -> Tensor:
+    """[…, D] → […, 1] what brings the mean square to 1"""
+    size: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return size.mul_(x.shape[-1] ** -0.5).square_().add_(eps).rsqrt_()
+
+
 class _RMSNorm(torch.autograd.Function):
     """Half the time of torch's composite on a CPU."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        size = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        rate = size.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
-        unit: Tensor = x * rate
+        rate = _rms_rate(x, eps)
+        unit = x * rate
         ctx.save_for_backward(unit, rate, weight)
         return unit * weight
 
