@@ -133,7 +133,9 @@ class Batch:
 
         def move(value: Any) -> Any:
             if isinstance(value, Side):
-                moved = (getattr(value, name).to(device, non_blocking=True) for name in ("ids", "segments", "positions"))
+                moved = (
+                    getattr(value, name).to(device, non_blocking=True) for name in ("ids", "segments", "positions")
+                )
                 return Side(*moved, runs=value.runs)
             if isinstance(value, Mapping):
                 return {name: move(part) for name, part in value.items()}

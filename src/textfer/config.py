@@ -30,7 +30,7 @@ class Options(BaseModel):
 
 
 class Registry(Generic[T]):
-    """Parts that users choose by name. `modules` are imported at the first look-up, so that listing costs nothing before."""
+    """Parts that users choose by name. `modules` are imported at the first look-up."""
 
     def __init__(self, kind: str, modules: Sequence[str] = ()) -> None:
         self.kind = kind
@@ -92,7 +92,7 @@ def _complaint(options: type[BaseModel], problem: Any, where: str) -> str:
     if problem["type"] == "missing":
         return f"{place}: missing. Give it a value"
     if problem["type"] == "value_error":  # our own validators write whole sentences
-        return f"{place}: {str(problem['ctx']['error'])}"
+        return f"{place}: {problem['ctx']['error']!s}"
     return f"{place}: got {problem['input']!r}, expected: {problem['msg'].removeprefix('Input should be ')}"
 
 
@@ -165,7 +165,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """`section.key=value` words laid on `values`. Numbers, true/false, lists and "quoted text" are read as TOML reads them."""
+    """`section.key=value` words laid on `values`. Values are read as TOML reads them."""
     merged: dict[str, Any] = dict(values)
     for word in words:
         key, equals, text = word.partition("=")

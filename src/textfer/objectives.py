@@ -115,20 +115,16 @@ class SpanCorruption(Options):
         """[B, L], true for the tokens to be cut out."""
         length = max(raw_len, 2)  # as released: the mask of one token is the first half of a mask of two
         noise, spans = self._counts(length)
-        ends = np.empty(
-            (len(draws), spans), np.int64
-        )  # of noise span k, in noise tokens, and of kept span k, in kept tokens
-        kept_ends = np.empty_like(ends)
-        ends[:, -1], kept_ends[:, -1] = noise, length - noise
-        ends[:, :-1] = draws.subset(noise - 1, spans - 1) + 1
-        kept_ends[:, :-1] = draws.subset(length - noise - 1, spans - 1) + 1
-        turns = np.zeros((len(draws), length + 1), np.int8)
-        rows = np.arange(len(draws))[:, None]
-        turns[rows, kept_ends + ends] = -1
-        starts = kept_ends
-        starts[:, 1:] += ends[:, :-1]
-        turns[rows, starts] = 1
-        return np.cumsum(turns[:, :raw_len], axis=1, dtype=np.int8).view(np.bool_)
+        edges = np.zeros((len(draws), 2 * spans + 1), np.int64)  # where runs begin: kept, noise, kept, …, end of text
+        edges[:, 2:-1:2] = draws.subset(noise - 1, spans - 1) + 1  # noise tokens before kept run k
+        edges[:, -1] = noise
+        kept_before = np.full((len(draws), spans), length - noise)  # kept tokens before noise run k
+        kept_before[:, :-1] = draws.subset(length - noise - 1, spans - 1) + 1
+        edges[:, 1::2] = edges[:, :-1:2] + kept_before
+        edges[:, 2::2] += kept_before
+        kinds = np.tile([False, True], len(draws) * spans)
+        mask = np.repeat(kinds, np.diff(edges, axis=1).ravel())
+        return mask.reshape(len(draws), length)[:, :raw_len]
 
     def _counts(self, length: int) -> tuple[int, int]:
         """(noise tokens, spans), rounded half to even in float32 as TensorFlow does it."""
@@ -308,7 +304,7 @@ def _replaced(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Int32]:
     replaced[places] = sentinels[numbers]
     keep = starts | ~mask
     flat = replaced[keep.ravel()]
-    bounds = [0, *np.cumsum(np.count_nonzero(keep, axis=1)).tolist()]
+    bounds = [0, *np.cumsum(keep.view(np.int8).sum(axis=1, dtype=np.int64)).tolist()]
     return [flat[start:end] for start, end in pairwise(bounds)]
 
 

@@ -1,7 +1,7 @@
 """Who shares a row (packing), and how a row sits for each architecture (layouts).
 
-Letters: B rows, S encoder tokens, T decoder tokens. Segments count from 1 in each row; 0 is padding; positions restart in
-every segment, so a packed example sees what it would see alone.
+Letters: B rows, S encoder tokens, T decoder tokens. Segments count from 1 in each row; 0 is padding; positions restart
+in every segment, so a packed example sees what it would see alone.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def _shifted(tokens: Int32, start: int) -> Int32:
     return np.concatenate([np.array([start], np.int32), tokens[:-1]])
 
 
-def _fill(side: Side, rows: Sequence[Sequence[NDArray[np.generic]]], kind: type[np.generic], pad: float) -> torch.Tensor:
+def _fill(
+    side: Side, rows: Sequence[Sequence[NDArray[np.generic]]], kind: type[np.generic], pad: float
+) -> torch.Tensor:
     filled = np.full(tuple(side.ids.shape), pad, kind)
     parts = [part for row in rows for part in row]
     for run, part in zip(side.runs, parts, strict=True):

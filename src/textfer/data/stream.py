@@ -2,8 +2,8 @@
 
 Nothing here depends on how many processes or threads there are, and nothing is replayed to resume. Position p of the
 mixture → task and draw number, by index arithmetic (`Schedule`); draw → epoch and example, by a seeded permutation;
-noise → by the example's address. Positions are handled in blocks of `BLOCK`; packing never crosses a block, so a place in
-the stream is two integers (`Cursor`).
+noise → by the example's address. Positions are handled in blocks of `BLOCK`; packing never crosses a block, so a place
+in the stream is two integers (`Cursor`).
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ class Denoised:
             self._ends = np.cumsum(pieces)
             self._num = int(self._ends[-1])
         if not self._num:
-            raise DataError(f"{self.name}: too little text for one piece of {self.raw_len} tokens. Add text, or lower data.inputs_len.")
+            raise DataError(
+                f"{self.name}: too little text for one piece of {self.raw_len} tokens. Add text or lower inputs_len."
+            )
 
     def __len__(self) -> int:
         return self._num
@@ -226,7 +228,9 @@ class Stream:
             if self.options.shuffle:
                 for epoch in np.unique(epochs[here]):
                     now = here[epochs[here] == epoch]
-                    key = address(self.options.seed, f"order/{self.parts[task].name}", int(epoch), np.zeros(1, np.int64))
+                    key = address(
+                        self.options.seed, f"order/{self.parts[task].name}", int(epoch), np.zeros(1, np.int64)
+                    )
                     indices[now] = permute(indices[now], size, int(key[0]))
         return list(zip(tasks.tolist(), epochs.tolist(), indices.tolist(), strict=True))
 

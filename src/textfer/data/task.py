@@ -22,8 +22,8 @@ Scores = dict[str, float]
 class Task:
     """Rows of one source said as text, and the metric that marks the answers.
 
-    `to_examples(row, origin)` yields none, one or several examples. `answer(text, example)` turns what a model wrote into
-    what the metric takes. `metrics(answers, examples)` returns {name: value}; the first name is the main one.
+    `to_examples(row, origin)` yields none, one or several examples. `answer(text, example)` turns what a model wrote
+    into what the metric takes. `metrics(answers, examples)` returns {name: value}; the first name is the main one.
     """
 
     name: str
@@ -76,7 +76,7 @@ def mixing_rates(num_examples: Mapping[str, int], mixture: Mixture) -> dict[str,
         rate = float(min(num_examples[part], mixture.max_examples)) if weight is None else float(weight)
         if not rate > 0 or not math.isfinite(rate):
             raise ConfigError(
-                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop the part, or give it rows."
+                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop it, or add rows."
             )
         rates[part] = rate ** (1.0 / mixture.temperature)
     total = math.fsum(rates.values())
@@ -88,7 +88,9 @@ def flatten(mixture: Mixture, num_examples: Callable[[str], int], above: tuple[s
     if mixture.name in above:
         raise ConfigError(f"mixture '{mixture.name}': contains itself ({' → '.join([*above, mixture.name])}).")
     inner = {
-        part: flatten(MIXTURES.get(part), num_examples, (*above, mixture.name)) for part in mixture.parts if part in MIXTURES
+        part: flatten(MIXTURES.get(part), num_examples, (*above, mixture.name))
+        for part in mixture.parts
+        if part in MIXTURES
     }
 
     def count(part: str) -> int:

@@ -1,13 +1,12 @@
 """Examples as token ids on disk: made once per (rows, task, tokenizer), memory-mapped ever after.
 
-A table is a folder named by a hash of what decides its content. It holds, for inputs and for targets, all ids laid end to
-end and the offsets between examples, so that any example and any length is one look-up and memory stays flat.
+A table is a folder named by a hash of what decides its content. It holds, for inputs and for targets, all ids laid end
+to end and the offsets between examples, so that any example and any length is one look-up and memory stays flat.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from bisect import bisect_right
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from textfer.batch import Example, Int32
+from textfer.data.digest import cache_dir
 from textfer.data.source import Rows, open_rows
 from textfer.data.task import Task
 from textfer.errors import CheckpointError, DataError
@@ -34,16 +34,16 @@ MAX_SKIPPED_KEPT = 1000
 OnBad = Literal["stop", "skip"]
 
 
-def cache_dir() -> Path:
-    """`$TEXTFER_CACHE`, or the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("TEXTFER_CACHE") or Path(base) / "textfer")
-
-
 def examples_of(
-    task: Task, rows: Rows, *, start: int = 0, stop: int | None = None, on_bad: OnBad = "stop", skipped: list[str] | None = None
+    task: Task,
+    rows: Rows,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    on_bad: OnBad = "stop",
+    skipped: list[str] | None = None,
 ) -> Iterator[tuple[int, Example]]:
-    """(row index, example) pairs of rows `start:stop`. A bad row stops the run, or is left out and noted in `skipped`."""
+    """(row index, example) pairs of rows `start:stop`. A bad row stops the run, or is noted in `skipped`."""
     for index, row in rows.read(start, len(rows) if stop is None else stop):
         origin = f"{task.name}/{rows.origin(index)}"
         try:
@@ -115,10 +115,14 @@ def open_table(path: Path) -> TokenTable:
         for side in SIDES:
             size = int(offsets[side][-1])
             kind = np.dtype(meta["dtype"])
-            ids[side] = np.memmap(path / f"{side}.bin", dtype=kind, mode="r", shape=(size,)) if size else np.zeros(0, kind)
+            ids[side] = (
+                np.memmap(path / f"{side}.bin", dtype=kind, mode="r", shape=(size,)) if size else np.zeros(0, kind)
+            )
         rows = np.load(path / "rows.npy", mmap_mode="r")
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: not a whole token table ({error}). Delete the folder; it will be made again.") from None
+        raise CheckpointError(
+            f"{path}: not a whole token table ({error}). Delete the folder; it will be made again."
+        ) from None
     return TokenTable(path, meta["name"], ids, offsets, rows, meta)
 
 

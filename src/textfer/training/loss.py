@@ -29,7 +29,7 @@ class Readable(Protocol):
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """Σ w·(−log p(target) + z·log²Z). Gradients are made in the forward pass, chunk by chunk, so no logits outlive it."""
+    """Σ w·(−log p(target) + z·log²Z). Gradients are made in the forward pass, chunk by chunk: no logits stay."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -39,7 +39,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
         grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_weight else None
-        total = torch.zeros((), dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32, device=hidden.device)
+        total = torch.zeros(
+            (), dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32, device=hidden.device
+        )
         product = weight.to(hidden.dtype)
         chunk = max(16, CHUNK_NUMBERS // weight.shape[0])
         for start in range(0, hidden.shape[0], chunk):

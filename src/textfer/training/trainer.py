@@ -1,6 +1,6 @@
 """The only training loop.
 
-The loss of a step is the sum over all its target tokens, in every micro-batch and process, divided once by their number:
+The loss of a step is the sum over all its target tokens, in every micro-batch and process, divided once by their count:
 32 rows give the same gradient as 4 × 8 rows or two processes with 16.
 """
 
@@ -82,7 +82,7 @@ class Watcher(Protocol):
     """Who is told what happens (a progress bar, a log), and who measures when it is time."""
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """Scores of the model as it is; the first decides what is best (higher is better). Empty = nothing to measure."""
+        """Scores of the model as it is; the first decides what is best (higher is better). Empty = none."""
         ...
 
     def started(self, step: int, num_steps: int) -> None: ...
@@ -126,7 +126,11 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of activations on that device."""
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return (
+        torch.bfloat16
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        else torch.float32
+    )
 
 
 def keep_blocks() -> None:
@@ -165,9 +169,7 @@ class _Signals:
 class Trainer:
     """One run: model, stream and optimiser on one process of a world. Use `fit`."""
 
-    def __init__(
-        self, model: nn.Module, stream: Stream, run: Run, world: World, *, options: TrainOptions
-    ) -> None:
+    def __init__(self, model: nn.Module, stream: Stream, run: Run, world: World, *, options: TrainOptions) -> None:
         self.model, self.stream, self.run, self.world = model, stream, run, world
         self.options = options
         self.names = {parameter: name for name, parameter in model.named_parameters()}
@@ -190,7 +192,7 @@ class Trainer:
         self._module = module
 
     def resume(self) -> bool:
-        """Takes up the newest checkpoint; False when there is none. Its weights and its digests are the caller's to load and check."""
+        """Takes up the newest checkpoint; False when there is none. Weights are the caller's to load."""
         steps = self.run.steps()
         if not steps:
             return False
@@ -209,7 +211,9 @@ class Trainer:
     def train_step(self, batches: list[Batch]) -> tuple[Tensor, Tensor, float]:
         """(summed loss of all processes, gradient norm, target tokens of all processes) of one optimiser step."""
         options, device = self.options, self.world.device
-        count = self.world.add_up(torch.tensor(sum(batch.num_targets for batch in batches), device=device, dtype=torch.float64))
+        count = self.world.add_up(
+            torch.tensor(sum(batch.num_targets for batch in batches), device=device, dtype=torch.float64)
+        )
         total = torch.zeros((), dtype=torch.float64, device=device)
         lr = lr_at(self.step, options.optimizer, options.num_steps)
         for group in self.optimizer.param_groups:
@@ -239,8 +243,8 @@ class Trainer:
                 more = f" and {len(origins) - SAMPLE_ORIGINS} more" if len(origins) > SAMPLE_ORIGINS else ""
                 saved = self.run.steps()
                 raise NotFiniteError(
-                    f"step {step + 1}: the {what} is not finite (loss {float(total):g}, gradient norm {float(norm):g}); "
-                    f"examples: {', '.join(origins[:SAMPLE_ORIGINS])}{more}. Lower optimizer.lr, clip, or look at these rows. "
+                    f"step {step + 1}: the {what} is not finite (loss {float(total):g}, gradient {float(norm):g}); "
+                    f"examples: {', '.join(origins[:SAMPLE_ORIGINS])}{more}. Lower the rate, clip, or see these rows. "
                     f"{f'The checkpoint of step {saved[-1]} is untouched.' if saved else 'Nothing was saved yet.'}"
                 )
 
@@ -274,6 +278,7 @@ def fit(
     Errors: NotFiniteError with step and origins. SIGINT and SIGTERM end the run after a checkpoint.
     """
     keep_blocks()
+    run.create()
     trainer = Trainer(model, stream, run, world, options=options)
     model.train()
     trainer.resume()

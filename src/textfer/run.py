@@ -1,0 +1,394 @@
+"""The one place where all parts meet: a recipe's parts are built, and a run happens.
+
+Letters as in `batch`.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from textfer.answer import TextToText
+from textfer.batch import Specials
+from textfer.config import read_toml
+from textfer.data.layout import Lens
+from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
+from textfer.data.task import Mixture, flatten
+from textfer.data.tokens import TokenTable, prepare
+from textfer.errors import CheckpointError, ConfigError
+from textfer.evaluate import evaluate
+from textfer.generate import Predictor
+from textfer.models import MODELS, Model, load_model
+from textfer.models.hub import find_model
+from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, task_names
+from textfer.tokenizers import Tokenizer, load_tokenizer
+from textfer.training.checkpoint import Run
+from textfer.training.distributed import World, pick_device, world
+from textfer.training.report import write_report
+from textfer.training.trainer import Summary, fit, resolve_dtype
+
+
+def load(name: str, *, device: str = "auto") -> TextToText:
+    """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
+
+    Errors: CheckpointError when a file is damaged or missing.
+    """
+    model = load_model(model_folder(name)).to(pick_device(device))
+    tokenizer = tokenizer_of(name)
+    check_vocabulary(name, model, tokenizer)
+    return TextToText(Predictor(model.eval(), tokenizer), name)
+
+
+def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
+    """Refuses a vocabulary with more ids than the model has rows."""
+    if model.vocab_size < tokenizer.vocab_size:
+        raise CheckpointError(
+            f"{name}: the model has {model.vocab_size} token rows, its tokenizer {tokenizer.vocab_size} ids. "
+            "Give the tokenizer that the weights were trained with."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A recipe's parts, built."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    model: Model
+    tables: Mapping[str, TokenTable]
+    stream: Stream
+
+
+def source_of_weights(recipe: Recipe, run: Run) -> Path | None:
+    """Where the model's weights come from: the run's newest checkpoint, else `init`, else nowhere."""
+    checkpoint = run.latest()
+    if checkpoint is not None:
+        return checkpoint.path
+    return model_folder(recipe.init) if recipe.init else None
+
+
+def model_folder(name: str) -> Path:
+    """The hub-format folder behind a model's name: a run's best checkpoint, a folder, or a hub name fetched."""
+    path = Path(name)
+    if path.is_dir() and (best := Run(path).best()):
+        return best
+    return find_model(name)
+
+
+def build_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The recipe's vocabulary; that of `init` when it names none."""
+    if recipe.tokenizer is not None:
+        return load_tokenizer(recipe.tokenizer.path)
+    assert recipe.init is not None
+    return tokenizer_of(recipe.init)
+
+
+def tokenizer_of(model: str) -> Tokenizer:
+    """The vocabulary that lies beside a model: in its run folder, or in its own."""
+    path = Path(model)
+    for folder in (path / "tokenizer", path.parent / "tokenizer"):
+        if folder.is_dir():
+            return load_tokenizer(str(folder))
+    return load_tokenizer(str(model_folder(model)))
+
+
+def build_model(recipe: Recipe, tokenizer: Tokenizer, run: Run) -> Model:
+    """The recipe's model, with the weights of the run's newest checkpoint or of `init` where there are any."""
+    weights = source_of_weights(recipe, run)
+    if weights is not None:
+        changed = {name: value for name, value in recipe.model.items() if name in SHAPELESS}
+        model = load_model(weights, changed)
+        check_vocabulary(str(weights), model, tokenizer)
+        return model
+    options = {name: value for name, value in recipe.model.items() if name != "name"}
+    torch.manual_seed(recipe.seed)
+    return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
+
+
+def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Specials, layout: str) -> Stream:
+    """The training stream of prepared tables."""
+    data, lens = recipe.data, Lens(recipe.data.inputs_len, recipe.data.targets_len)
+    objective = make_objective(recipe.objective) if recipe.objective else None
+    parts: dict[str, Part] = {}
+    for name, table in tables.items():
+        if find_task(name).plain:
+            assert objective is not None
+            parts[name] = Denoised(table, objective, lens, specials)
+        else:
+            parts[name] = Supervised(table, lens, specials.eos)
+    whole = Mixture(
+        name="data.tasks",
+        parts=dict.fromkeys(data.tasks),
+        max_examples=data.max_examples,
+        temperature=data.temperature,
+    )
+    rates = flatten(whole, lambda name: len(parts[name]))
+    options = StreamOptions(
+        seed=recipe.seed,
+        layout=layout,
+        lens=lens,
+        specials=specials,
+        batch_size=recipe.training.batch_size,
+        pack=data.pack,
+        fixed=data.fixed,
+        micro_batch_size=recipe.training.micro_batch_size,
+    )
+    return Stream([parts[name] for name in rates], list(rates.values()), options)
+
+
+def build_tables(
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    *,
+    data_dir: Path | None,
+    place: World,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, TokenTable]:
+    """Every task's token table; the leading process makes those that are missing, the others wait."""
+    tables: dict[str, TokenTable] = {}
+    for leads in (True, False):
+        if place.leads == leads:
+            for name in task_names(recipe.data.tasks):
+                tables[name] = prepare(
+                    find_task(name),
+                    recipe.data.split,
+                    tokenizer,
+                    data_dir=data_dir,
+                    limit=recipe.data.limit,
+                    on_bad=recipe.data.on_bad,
+                    on_progress=partial(on_progress, name) if on_progress else None,
+                )
+        place.wait()
+    return tables
+
+
+FREE_TO_CHANGE = (
+    "summary",
+    "device",
+    "training.log_every",
+    "training.keep",
+    "training.tensorboard",
+    "training.save_every",
+    "training.save_every_seconds",
+    "training.micro_batch_size",
+    "training.compile",
+    "eval.decoding.batch_size",
+)
+"""What a resumed run may have different from when it began: nothing that changes its numbers."""
+
+
+class Display(Protocol):
+    """Who shows a run to a person."""
+
+    def outlined(self, outline: Outline) -> None: ...
+
+    def started(self, step: int, num_steps: int) -> None: ...
+
+    def stepped(self, record: Mapping[str, Any]) -> None: ...
+
+    def evaluated(self, record: Mapping[str, Any]) -> None: ...
+
+    def saved(self, path: Path) -> None: ...
+
+    def preparing(self, name: str, done: int, total: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskOutline:
+    """One task's share of a run."""
+
+    name: str
+    num_examples: int
+    rate: float
+    epochs: float
+    """Times each example is seen in the whole run; rows are counted as one example each."""
+    tokens: int
+    """Tokens of the table, both sides."""
+    num_skipped: int
+    cut_inputs: int
+    """Examples whose input is longer than inputs_len and loses its end."""
+    cut_targets: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outline:
+    """What is about to happen: shown before a run, and all that `--dry-run` shows."""
+
+    device: str
+    dtype: str
+    num_parameters: int
+    num_trainable: int
+    num_steps: int
+    batch_size: int
+    inputs_len: int
+    targets_len: int
+    tasks: tuple[TaskOutline, ...]
+    resumed_step: int | None
+    weights: str | None
+
+
+def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Outline:
+    """The run's outline."""
+    stream, steps = parts.stream, run.steps()
+    positions = recipe.training.num_steps * recipe.training.batch_size
+    tasks = []
+    for part, rate in zip(stream.parts, stream.rates, strict=True):
+        table = next(table for table in parts.tables.values() if table.name == part.name)
+        cut = part.num_cut() if isinstance(part, Supervised) else (0, 0)
+        tokens = table.num_tokens("inputs") + table.num_tokens("targets")
+        tasks.append(
+            TaskOutline(
+                name=part.name,
+                num_examples=len(part),
+                rate=rate,
+                epochs=positions * rate / len(part),
+                tokens=tokens,
+                num_skipped=int(table.meta["num_skipped"]),
+                cut_inputs=cut[0],
+                cut_targets=cut[1],
+            )
+        )
+    parameters = list(parts.model.parameters())
+    weights = source_of_weights(recipe, run)
+    return Outline(
+        device=str(device),
+        dtype=str(resolve_dtype(recipe.training.dtype, device)).removeprefix("torch."),
+        num_parameters=sum(parameter.numel() for parameter in parameters),
+        num_trainable=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        num_steps=recipe.training.num_steps,
+        batch_size=recipe.training.batch_size,
+        inputs_len=recipe.data.inputs_len,
+        targets_len=recipe.data.targets_len,
+        tasks=tuple(tasks),
+        resumed_step=steps[-1] if steps else None,
+        weights=str(weights) if weights else None,
+    )
+
+
+def check_same_recipe(recipe: Recipe, run: Run) -> None:
+    """Refuses to go on with a run under settings that would change its numbers."""
+    saved = run.path / "recipe.json"
+    if not saved.exists() or not run.steps():
+        return
+    old, new = flat(read_toml(saved)), flat(recipe.model_dump(mode="json"))
+    changed = [key for key in sorted({*old, *new}) if key not in FREE_TO_CHANGE and old.get(key) != new.get(key)]
+    if changed:
+        shown = "; ".join(f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in changed[:4])
+        raise ConfigError(
+            f"{run.path}: was begun with other settings ({shown}). Give another --run, or the old settings."
+        )
+
+
+def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """{"section.key": value} of nested tables."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value, f"{above}{key}.") if isinstance(value, Mapping) else {f"{above}{key}": value}
+        found.update(inner)
+    return found
+
+
+def build_parts(recipe: Recipe, run: Run, place: World, *, data_dir: Path | None, display: Display) -> Parts:
+    """Everything a run needs, in memory."""
+    tokenizer = build_tokenizer(recipe)
+    tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=display.preparing)
+    model = build_model(recipe, tokenizer, run)
+    stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
+    return Parts(recipe=recipe, tokenizer=tokenizer, model=model.to(place.device), tables=tables, stream=stream)
+
+
+class Observer:
+    """Passes a run's events to the display, and measures when asked."""
+
+    def __init__(self, parts: Parts, run: Run, display: Display, *, data_dir: Path | None) -> None:
+        self._parts, self._run, self._data_dir = parts, run, data_dir
+        self.started, self.stepped = display.started, display.stepped
+        self.evaluated, self.saved = display.evaluated, display.saved
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """The scores of `eval.tasks`; several tasks lead with the mean of their main metrics."""
+        section, scores, mains = self._parts.recipe.eval, {}, []
+        for name in section.tasks:
+            task = find_task(name)
+            report = evaluate(
+                Predictor(self._parts.model, self._parts.tokenizer),
+                task,
+                section.split,
+                decoding=section.decoding,
+                limit=section.limit,
+                data_dir=self._data_dir,
+            )
+            prefix = f"{task.name}/" if len(section.tasks) > 1 else ""
+            scores |= {f"{prefix}{key}": value for key, value in report.scores.items()}
+            mains.append(next(iter(report.scores.values())))
+            self._run.write_json(f"predictions-{task.name}-{step:08d}.json", report.predictions)
+        return {"mean": sum(mains) / len(mains), **scores} if len(mains) > 1 else scores
+
+
+def run_train(
+    recipe: Recipe, run_dir: Path, *, display: Display, data_dir: Path | None = None, dry_run: bool = False
+) -> Summary | None:
+    """Trains as the recipe says in `run_dir`, from its newest checkpoint on; None after a dry run.
+
+    Errors: ConfigError when the folder holds a run with other settings.
+    """
+    with world(recipe.device) as place:
+        run = Run(run_dir)
+        check_same_recipe(recipe, run)
+        parts = build_parts(recipe, run, place, data_dir=data_dir, display=display)
+        if place.leads:
+            display.outlined(outline(recipe, parts, run, place.device))
+        if dry_run:
+            return None
+        if place.leads:
+            run.create()
+            run.write_json("recipe.json", recipe.model_dump(mode="json"))
+            run.write_json("run.json", facts_of(parts, place))
+            parts.tokenizer.save(run.path / "tokenizer")
+        place.wait()
+        observer = Observer(parts, run, display, data_dir=data_dir)
+        summary = fit(parts.model, parts.stream, run, place, options=recipe.training, watcher=observer)
+        if place.leads:
+            write_report(run)
+        return summary
+
+
+def facts_of(parts: Parts, place: World) -> dict[str, Any]:
+    """What the numbers of a run may depend on beside the recipe."""
+    return {
+        "versions": {name: _version(name) for name in ("textfer", "torch", "numpy", "sentencepiece", "tokenizers")},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(place.device),
+        "num_processes": place.size,
+        "num_threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "command": sys.argv[1:],
+        "tokenizer": parts.tokenizer.digest,
+        "data": {name: table.meta["rows"] for name, table in parts.tables.items()},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the working tree that the package runs from; None when it was installed."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
