@@ -19,10 +19,12 @@ from pydantic import Field
 
 from textfer.batch import Ids, Int32, Specials
 from textfer.config import Options, Registry
-from textfer.draws import Draws
+from textfer.draws import Draws, Int64
 from textfer.errors import ConfigError
 
 Mask: TypeAlias = NDArray[np.bool_]
+Runs: TypeAlias = tuple[Int64, Int64]
+"""Where runs of tokens begin in all rows laid end to end, ascending, and their lengths."""
 
 
 class Objective(Protocol):
@@ -108,23 +110,28 @@ class SpanCorruption(Options):
 
     def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
         """[B, L] → B `Ids`. Errors: ConfigError when the vocabulary has fewer sentinels than there are spans."""
-        _check_sentinels(self.name, self.num_sentinels(tokens.shape[1]), specials)
-        return _corrupt(tokens, self.mask(tokens.shape[1], draws), specials.sentinels)
+        num_rows, length = tokens.shape
+        _check_sentinels(self.name, self.num_sentinels(length), specials)
+        if length == 1:  # as released: the mask of one token is the first half of the mask of two, kept and noise
+            return [Ids(row, specials.sentinels[:1].copy()) for row in tokens]
+        edges = self.edges(length, draws)
+        lens = np.diff(edges, axis=1)
+        edges += np.arange(num_rows)[:, None] * length
+        kept = edges[:, :-1:2].ravel(), lens[:, ::2].ravel()
+        noise = edges[:, 1::2].ravel(), lens[:, 1::2].ravel()
+        return _cut(tokens, noise, kept, specials.sentinels)
 
-    def mask(self, raw_len: int, draws: Draws) -> Mask:
-        """[B, L], true for the tokens to be cut out."""
-        length = max(raw_len, 2)  # as released: the mask of one token is the first half of a mask of two
-        noise, spans = self._counts(length)
-        edges = np.zeros((len(draws), 2 * spans + 1), np.int64)  # where runs begin: kept, noise, kept, …, end of text
+    def edges(self, raw_len: int, draws: Draws) -> Int64:
+        """[B, 2 · spans + 1] where runs begin (kept, noise, kept, …, noise) and the text ends; at least two tokens."""
+        noise, spans = self._counts(raw_len)
+        edges = np.zeros((len(draws), 2 * spans + 1), np.int64)
         edges[:, 2:-1:2] = draws.subset(noise - 1, spans - 1) + 1  # noise tokens before kept run k
         edges[:, -1] = noise
-        kept_before = np.full((len(draws), spans), length - noise)  # kept tokens before noise run k
-        kept_before[:, :-1] = draws.subset(length - noise - 1, spans - 1) + 1
+        kept_before = np.full((len(draws), spans), raw_len - noise)  # kept tokens before noise run k
+        kept_before[:, :-1] = draws.subset(raw_len - noise - 1, spans - 1) + 1
         edges[:, 1::2] = edges[:, :-1:2] + kept_before
         edges[:, 2::2] += kept_before
-        kinds = np.tile([False, True], len(draws) * spans)
-        mask = np.repeat(kinds, np.diff(edges, axis=1).ravel())
-        return mask.reshape(len(draws), length)[:, :raw_len]
+        return edges
 
     def _counts(self, length: int) -> tuple[int, int]:
         """(noise tokens, spans), rounded half to even in float32 as TensorFlow does it."""
@@ -289,23 +296,37 @@ def _check_sentinels(name: str, num_needed: int, specials: Specials) -> None:
 
 def _corrupt(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Ids]:
     """Inputs with a sentinel for every masked run, targets with one for every other run."""
-    inputs, targets = _replaced(tokens, mask, sentinels), _replaced(tokens, ~mask, sentinels)
+    turns = np.ones_like(mask)
+    turns[:, 1:] = mask[:, 1:] != mask[:, :-1]
+    begins = np.flatnonzero(turns)
+    lens = np.diff(begins, append=mask.size)
+    masked = mask.ravel()[begins]
+    return _cut(tokens, (begins[masked], lens[masked]), (begins[~masked], lens[~masked]), sentinels)
+
+
+def _cut(tokens: Int32, noise: Runs, kept: Runs, sentinels: Int32) -> list[Ids]:
+    inputs, targets = _replaced(tokens, noise, sentinels), _replaced(tokens, kept, sentinels)
     return [Ids(*pair) for pair in zip(inputs, targets, strict=True)]
 
 
-def _replaced(tokens: Int32, mask: Mask, sentinels: Int32) -> list[Int32]:
-    """Every row with the first token of each masked run turned into the next sentinel, the rest of the run dropped."""
+def _replaced(tokens: Int32, runs: Runs, sentinels: Int32) -> list[Int32]:
+    """Every row with each of its runs, in order, replaced by the next sentinel.
+
+    Whoever copies walks over the text one token at a time, writes a sentinel at a run's first token and steps over its
+    length: sums of steps are places, which costs the same wherever the runs lie.
+    """
     num_rows, length = tokens.shape
-    starts = _starts(mask)
-    places = np.flatnonzero(starts)
-    runs = np.searchsorted(places, np.arange(0, num_rows + 1) * length)  # where each row's runs begin among the places
-    numbers = np.arange(len(places)) - np.repeat(runs[:-1], np.diff(runs))
-    replaced = tokens.flatten()
-    replaced[places] = sentinels[numbers]
-    keep = starts | ~mask
-    flat = replaced[keep.ravel()]
-    bounds = [0, *np.cumsum(keep.view(np.int8).sum(axis=1, dtype=np.int64)).tolist()]
-    return [flat[start:end] for start, end in pairwise(bounds)]
+    begins, lens = runs
+    dropped = np.cumsum(np.append(0, lens - 1))  # tokens, before each run
+    places = begins - dropped[:-1]  # of the sentinels
+    steps = np.ones(tokens.size - int(dropped[-1]) + 1, np.int64)
+    steps[0] = 0
+    steps[places + 1] = lens
+    flat = tokens.ravel().take(np.cumsum(steps[:-1], out=steps[:-1]), mode="clip")
+    starts = np.arange(num_rows + 1) * length
+    first = np.searchsorted(begins, starts)  # of each row's runs, among all
+    flat[places] = sentinels[np.arange(len(begins)) - np.repeat(first[:-1], np.diff(first))]
+    return [flat[start:end] for start, end in pairwise((starts - dropped[first]).tolist())]
 
 
 def _starts(mask: Mask) -> Mask:

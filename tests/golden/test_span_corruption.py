@@ -7,8 +7,6 @@ the lengths (568 → 512/114 is what the released gin files call 512/114), and T
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
@@ -76,13 +74,6 @@ def reference_ids(tokens: list[int], mask: list[bool]) -> list[int]:
     return ids
 
 
-def segment_lens(values: list[bool]) -> tuple[list[int], list[int]]:
-    """Lengths of the runs of False and of True."""
-    edges = [0, *(place for place in range(1, len(values)) if values[place] != values[place - 1]), len(values)]
-    lens = [(values[start], end - start) for start, end in pairwise(edges)]
-    return [size for value, size in lens if not value], [size for value, size in lens if value]
-
-
 @pytest.mark.parametrize("length", [2, 3, 10, 190, 568])
 def test_ids_follow_the_released_rules(length: int) -> None:
     tokens = np.tile(np.arange(5, 5 + length, dtype=np.int32), (20, 1))
@@ -90,15 +81,15 @@ def test_ids_follow_the_released_rules(length: int) -> None:
     objective = SpanCorruption()
     noise = min(max(int(np.rint(np.float32(length) * np.float32(0.15))), 1), length - 1)
     spans = max(int(np.rint(np.float32(noise) / np.float32(3.0))), 1)
-    for row, ids, mask in zip(
-        tokens.tolist(), objective(tokens, SPECIALS, Draws(keys)), objective.mask(length, Draws(keys)), strict=True
-    ):
-        kept_lens, noise_lens = segment_lens(mask.tolist())
+    examples, edges = objective(tokens, SPECIALS, Draws(keys)), objective.edges(length, Draws(keys))
+    for row, ids, lens in zip(tokens.tolist(), examples, np.diff(edges, axis=1).tolist(), strict=True):
+        kept_lens, noise_lens = lens[::2], lens[1::2]
         assert (len(kept_lens), len(noise_lens)) == (spans, spans)
         assert (sum(kept_lens), sum(noise_lens)) == (length - noise, noise)
-        assert reference_mask(kept_lens, noise_lens) == mask.tolist()
-        assert ids.inputs.tolist() == reference_ids(row, mask.tolist())
-        assert ids.targets.tolist() == reference_ids(row, [not masked for masked in mask.tolist()])
+        assert min(lens) > 0
+        mask = reference_mask(kept_lens, noise_lens)
+        assert ids.inputs.tolist() == reference_ids(row, mask)
+        assert ids.targets.tolist() == reference_ids(row, [not masked for masked in mask])
 
 
 def test_the_noise_of_saved_runs_stays() -> None:
