@@ -192,7 +192,7 @@ class IidCorruption(Options):
     def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
         """[B, L] → B `Ids`. Errors: ConfigError when the vocabulary is short of sentinels."""
         _check_sentinels(self.name, self.num_sentinels(tokens.shape[1]), specials)
-        mask = draws.uniform(tokens.shape[1]) < self.noise_density
+        mask = draws.bits(tokens.shape[1]) < np.uint64(self.noise_density * 2.0**64)
         return _corrupt(tokens, self._bounded(mask, len(specials.sentinels)), specials.sentinels)
 
     def _bounded(self, mask: Mask, num_sentinels: int) -> Mask:

@@ -106,20 +106,14 @@ def make_optimizer(named_parameters: Named, options: OptimOptions) -> torch.opti
     named = list(named_parameters)
     if options.name == "adafactor":
         return Adafactor([parameter for _, parameter in named], lr=options.lr)
-    decays = {True: options.weight_decay, False: 0.0}
-    if options.name == "adamw_rms":  # one group each: every parameter has its own rate
-        groups = [
-            {"params": [parameter], "weight_decay": decays[_decays(*pair)]} for pair in named for parameter in pair[1:]
-        ]
-    else:
-        groups = [
-            {
-                "params": [parameter for name, parameter in named if _decays(name, parameter) is decaying],
-                "weight_decay": decay,
-            }
-            for decaying, decay in decays.items()
-        ]
-        groups = [group for group in groups if group["params"]]
+    groups: list[dict[str, Any]] = []
+    for name, parameter in named:
+        decay = options.weight_decay if _decays(name, parameter) else 0.0
+        same = next((group for group in groups if group["weight_decay"] == decay), None)
+        if same is None or options.name == "adamw_rms":  # relative: every parameter has its own rate, so its own group
+            groups.append({"params": [parameter], "weight_decay": decay})
+        else:
+            same["params"].append(parameter)
     return AdamW(groups, options=options)
 
 
@@ -146,35 +140,38 @@ class AdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Moves every parameter that has a gradient. `closure` is not supported."""
         assert closure is None
-        for (
-            parameter,
-            state,
-        ) in self.state.items():  # a checkpoint keeps counters on the CPU, fused CUDA wants them near
+        for parameter, state in self.state.items():
+            # a checkpoint gives counters back on the CPU, the fused step wants them beside the parameter
             if self.defaults["fused"] and state["step"].device != parameter.device:
                 state["step"] = state["step"].to(parameter.device)
-        if not self._relative:
+        if self._relative:
+            self._relative_step()
+        else:
             super().step()
-            return
+
+    def _relative_step(self) -> None:
         groups = [group for group in self.param_groups if group["params"][0].grad is not None]
         if not groups:
             return
         sizes = torch.stack([_rms(group["params"][0]) for group in groups]).tolist()
-        steps = torch.stack([torch.as_tensor(self._count(group)) for group in groups]).tolist()
+        counts = self._counts([group["params"][0] for group in groups])
         kept = [(group, group["lr"], group["eps"], group["weight_decay"]) for group in groups]
-        for group, size, count in zip(groups, sizes, steps, strict=True):
+        for group, size, count in zip(groups, sizes, counts, strict=True):
             scale = max(SCALE_FLOOR, size)
             group["lr"] *= scale
-            group["weight_decay"] /= scale  # decay is not relative to the size: it is already
-            group["eps"] /= math.sqrt(
-                1 - group["betas"][1] ** (count + 1)
-            )  # the rule adds eps before correcting the bias
+            group["weight_decay"] /= scale  # losing a share is relative already
+            # PyTorch adds eps after correcting the bias of v, the rule before
+            group["eps"] /= math.sqrt(1 - group["betas"][1] ** (count + 1))
         super().step()
         for group, lr, eps, weight_decay in kept:
             group.update(lr=lr, eps=eps, weight_decay=weight_decay)
 
-    def _count(self, group: dict[str, Any]) -> Tensor | float:
-        state: dict[str, Tensor] = self.state.get(group["params"][0], {})
-        return state.get("step", 0.0)
+    def _counts(self, parameters: list[nn.Parameter]) -> list[float]:
+        """Steps that each has made; read together, so a GPU is waited for once."""
+        begun = [parameter for parameter in parameters if self.state.get(parameter)]
+        steps = torch.stack([self.state[parameter]["step"] for parameter in begun]).tolist() if begun else []
+        known = dict(zip(begun, steps, strict=True))
+        return [known.get(parameter, 0.0) for parameter in parameters]
 
 
 @final
