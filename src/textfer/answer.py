@@ -6,12 +6,13 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, final, overload
+from typing import Any, TypeAlias, final, overload
 
 from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Predictor
 
+Texts: TypeAlias = list[str] | tuple[str, ...]
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
 
 
@@ -50,13 +51,13 @@ class TextToText:
     def answer(self, question: str, *, context: str | None = None, decoding: Decoding | None = None) -> Answer: ...
     @overload
     def answer(
-        self, question: Sequence[str], *, context: Sequence[str] | str | None = None, decoding: Decoding | None = None
+        self, question: Texts, *, context: str | Texts | None = None, decoding: Decoding | None = None
     ) -> list[Answer]: ...
     def answer(
         self,
-        question: str | Sequence[str],
+        question: str | Texts,
         *,
-        context: str | Sequence[str] | None = None,
+        context: str | Texts | None = None,
         decoding: Decoding | None = None,
     ) -> Answer | list[Answer]:
         """The answer to a question about `context`; from memory alone when that is None.
@@ -80,28 +81,31 @@ class TextToText:
     @overload
     def generate(self, text: str, *, decoding: Decoding | None = None) -> str: ...
     @overload
-    def generate(self, text: Sequence[str], *, decoding: Decoding | None = None) -> list[str]: ...
-    def generate(self, text: str | Sequence[str], *, decoding: Decoding | None = None) -> str | list[str]:
+    def generate(self, text: Texts, *, decoding: Decoding | None = None) -> list[str]: ...
+    def generate(self, text: str | Texts, *, decoding: Decoding | None = None) -> str | list[str]:
         """What the model writes after the text, prefix words and all."""
         made = self.predictor.generate([text] if isinstance(text, str) else list(text), decoding)
         return made[0].text if isinstance(text, str) else [one.text for one in made]
 
     @overload
-    def score(self, text: str, targets: Sequence[str]) -> list[float]: ...
+    def score(self, text: str, targets: Texts) -> list[float]: ...
     @overload
-    def score(self, text: Sequence[str], targets: Sequence[Sequence[str]]) -> list[list[float]]: ...
-    def score(
-        self, text: str | Sequence[str], targets: Sequence[str] | Sequence[Sequence[str]]
-    ) -> list[float] | list[list[float]]:
+    def score(self, text: Texts, targets: Sequence[Texts]) -> list[list[float]]: ...
+    def score(self, text: str | Texts, targets: Texts | Sequence[Texts]) -> list[float] | list[list[float]]:
         """The natural log of each target's probability after its text."""
-        if isinstance(text, str):
-            return self.predictor.score([text], [[str(target) for target in targets]])[0]
-        return self.predictor.score(list(text), [list(some) for some in targets])
+        texts, wanted = ([text], [targets]) if isinstance(text, str) else (text, targets)
+        lists: list[list[str]] = []
+        for some in wanted:
+            if isinstance(some, str) or not all(isinstance(target, str) for target in some):
+                raise ConfigError("score: got targets of another shape, expected one list of texts for each text.")
+            lists.append([str(target) for target in some])
+        scores = self.predictor.score(list(texts), lists)
+        return scores[0] if isinstance(text, str) else scores
 
 
 def _located(text: str, score: float, context: str | None) -> Answer:
     text = text.strip()
-    if not text or text == NO_ANSWER:
+    if not text or text.lower() == NO_ANSWER:
         return Answer(text=None, score=score)
     place = find_padded(text, context) if context is not None else None
     if place is None or context is None:

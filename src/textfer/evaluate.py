@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -12,10 +14,8 @@ from textfer.data.predictions import read_predictions
 from textfer.data.source import open_rows
 from textfer.data.task import Task
 from textfer.data.tokens import examples_of
-from textfer.errors import DataError
+from textfer.errors import ConfigError, DataError, MachineError
 from textfer.generate import Decoding, Predictor
-
-SHOWN_IDS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,11 @@ def evaluate(
     limit: int | None = None,
     data_dir: Path | None = None,
 ) -> Report:
-    """What the predictor scores on a task's split, or on its first `limit` examples."""
+    """What the predictor scores on a task's split, or on its first `limit` examples.
+
+    Errors: ConfigError when the task has no metric.
+    """
+    check_marked(task)
     examples = load_examples(task, split, data_dir=data_dir, limit=limit)
     made = predictor.generate([example.inputs for example in examples], decoding)
     return mark(task, split, examples, [one.text for one in made])
@@ -60,38 +64,51 @@ def evaluate(
 
 def mark(task: Task, split: str, examples: Sequence[Example], texts: Sequence[str]) -> Report:
     """The scores of one text for each example."""
-    assert task.metrics is not None, f"task {task.name} has no metric"
     answers = [task.answer(text, example) for text, example in zip(texts, examples, strict=True)]
-    predictions = {example_id(example): str(answer) for example, answer in zip(examples, answers, strict=True)}
-    scores = task.metrics(answers, examples)
-    return Report(task=task.name, split=split, scores=scores, predictions=predictions, num_examples=len(examples))
+    return _report(task, split, examples, answers)
 
 
-def example_id(example: Example) -> str:
-    """The id that the data gives the example, else its origin."""
-    return str(example.facts.get("id", example.origin))
+def example_ids(examples: Sequence[Example]) -> list[str]:
+    """One id an example: the data's own where all have one and no two share it, else where the example comes from."""
+    own = [str(example.facts.get("id", example.origin)) for example in examples]
+    if len(set(own)) == len(own):
+        return own
+    seen: Counter[str] = Counter()
+    ids = []
+    for example in examples:
+        seen[example.origin] += 1
+        count = seen[example.origin]
+        ids.append(example.origin if count == 1 else f"{example.origin}#{count}")
+    return ids
 
 
 def score_file(task: Task, split: str, path: Path, *, data_dir: Path | None = None) -> Report:
     """What the predictions in `path` score. They are final answers: "" is no answer where the task allows that.
 
-    Errors: DataError when an id is missing or unknown.
+    Errors: DataError when an id is missing, unknown or there twice; ConfigError when the task has no metric.
     """
-    assert task.metrics is not None, f"task {task.name} has no metric"
-    predictions = read_predictions(path)
+    check_marked(task)
     examples = load_examples(task, split, data_dir=data_dir)
-    known = [example_id(example) for example in examples]
-    for what, ids in (("misses", set(known) - set(predictions)), ("has unknown", set(predictions) - set(known))):
-        if ids:
-            shown = ", ".join(sorted(ids)[:SHOWN_IDS])
-            raise DataError(
-                f"{path}: {what} {len(ids)} of {len(known)} ids of {task.name}/{split} ({shown}, …). Give one answer an id."
-            )
-    answers = [predictions[one] for one in known]
-    return Report(
-        task=task.name,
-        split=split,
-        scores=task.metrics(answers, examples),
-        predictions=predictions,
-        num_examples=len(examples),
-    )
+    predictions = read_predictions(path, ids=example_ids(examples))
+    return _report(task, split, examples, list(predictions.values()))
+
+
+def check_marked(task: Task) -> None:
+    """Refuses a task that nothing marks."""
+    if task.metrics is None:
+        raise ConfigError(f"task '{task.name}': has no metric, it is for training only. Name another.")
+
+
+def _report(task: Task, split: str, examples: Sequence[Example], answers: Sequence[object]) -> Report:
+    assert task.metrics is not None, f"task {task.name} has no metric"
+    predictions = dict(zip(example_ids(examples), map(str, answers), strict=True))
+    scores = task.metrics(answers, examples)
+    return Report(task=task.name, split=split, scores=scores, predictions=predictions, num_examples=len(examples))
+
+
+def write_predictions(report: Report, path: Path) -> None:
+    """Writes `{id: answer}`, which `score_file` and the official scripts read. Errors: MachineError."""
+    try:
+        path.write_text(json.dumps(report.predictions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MachineError(f"{path}: cannot be written ({error.strerror}). Name another file.") from None

@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import final
+from typing import NamedTuple, final
 
 import numpy as np
 import torch
@@ -22,19 +21,25 @@ from textfer.batch import Batch, Ids, Specials
 from textfer.config import Options
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.draws import Draws, address
-from textfer.errors import ConfigError
+from textfer.errors import ConfigError, DataError
 from textfer.models import Model
 from textfer.models.cache import Cache
 from textfer.tokenizers import Tokenizer
 
 UNLIKELY = -1e9
+SAMPLING = ("temperature", "top_k", "top_p", "seed")
+"""Fields of Decoding that only sampling reads."""
+MAX_INPUT_TOKENS = 8192
+"""Longer inputs are refused unless the caller says where to cut: attention over them would fill the memory."""
+MAX_LOGITS = 1 << 26
+"""Logits made at once when targets are scored: 256 MiB."""
 
 
 class Decoding(Options):
     """How an answer is written."""
 
     max_new_tokens: int = Field(64, gt=0)
-    """Longest answer in tokens, end mark included."""
+    """Longest answer in tokens, end mark included; an answer that does not end by then is cut off."""
     beams: int = Field(1, gt=0)
     """Answers followed at once; 1 = greedy."""
     length_penalty: float = Field(0.6, ge=0)
@@ -52,21 +57,18 @@ class Decoding(Options):
     batch_size: int = Field(16, gt=0)
     """Inputs decoded together; they are sorted by length first."""
     max_input_tokens: int | None = Field(None, gt=1)
-    """Longer inputs lose their end; None = nothing is cut."""
+    """Longer inputs lose their end; None = nothing is cut, and what is far too long is refused."""
 
 
-def check_decoding(decoding: Decoding) -> Decoding:
+def check_decoding(decoding: Decoding, *, where: str = "decoding") -> Decoding:
     """The same, or a ConfigError when a setting cannot take effect."""
-    fields = Decoding.model_fields
-    useless = ("temperature", "top_k", "top_p", "seed") if not decoding.sample else ()
-    useless += ("length_penalty",) if decoding.beams == 1 else ()
-    for name in useless:
-        if getattr(decoding, name) != fields[name].default:
-            raise ConfigError(
-                f"{name}: cannot take effect without {'beams > 1' if name == 'length_penalty' else 'sample'}. Drop it."
-            )
     if decoding.sample and decoding.beams > 1:
-        raise ConfigError("sample: cannot go with beams > 1. Choose one.")
+        raise ConfigError(f"{where}: sample cannot go with beams > 1. Choose one.")
+    needs = dict.fromkeys(SAMPLING, "sample") if not decoding.sample else {}
+    needs |= {"length_penalty": "beams > 1"} if decoding.beams == 1 else {}
+    for name, need in needs.items():
+        if getattr(decoding, name) != Decoding.model_fields[name].default:
+            raise ConfigError(f"{where}: {name} cannot take effect without {need}. Drop it.")
     return decoding
 
 
@@ -89,18 +91,22 @@ class Predictor:
         self.tokenizer = tokenizer
 
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[Generated]:
-        """One answer a text, in order."""
+        """One answer a text, in order.
+
+        Errors: ConfigError when a setting of `decoding` cannot take effect; DataError for a text that is far too long.
+        """
         decoding = check_decoding(decoding or Decoding())
         answers: dict[int, Generated] = {}
+        specials = self.tokenizer.specials
         with self._reading():
             for numbers, batch in self._batches(texts, decoding.batch_size, decoding.max_input_tokens):
                 if decoding.beams > 1:
-                    found = beam_search(self.model, batch, decoding, self.tokenizer.specials)
+                    found = beam_search(self.model, batch, decoding, specials)
+                elif decoding.sample:
+                    keys = np.concatenate([address(decoding.seed, texts[number], 0, 0) for number in numbers])
+                    found = decode(self.model, batch, decoding, specials, keys)
                 else:
-                    keys = (
-                        [address(decoding.seed, texts[number], 0, 0) for number in numbers] if decoding.sample else None
-                    )
-                    found = decode(self.model, batch, decoding, self.tokenizer.specials, keys and np.array(keys))
+                    found = decode(self.model, batch, decoding, specials)
                 for number, (ids, log_prob) in zip(numbers, found, strict=True):
                     answers[number] = Generated(self.tokenizer.decode(ids), log_prob, len(ids))
         return [answers[number] for number in range(len(texts))]
@@ -110,7 +116,7 @@ class Predictor:
     ) -> list[list[float]]:
         """[text][target] → the natural log of the target's probability given the text, end mark included.
 
-        The encoder reads every text once, however many targets it has.
+        The encoder reads every text once, however many targets it has. A target without characters is the end mark.
         """
         if len(texts) != len(targets):
             raise ConfigError(f"score: got {len(texts)} texts and {len(targets)} lists of targets, expected as many.")
@@ -118,25 +124,29 @@ class Predictor:
         specials = self.tokenizer.specials
         with self._reading():
             for numbers, batch in self._batches(texts, batch_size, None):
-                wanted = [self._ended(self.tokenizer.encode_many(list(targets[number]))) for number in numbers]
-                found.update(zip(numbers, likelihoods(self.model, batch, wanted, specials), strict=True))
+                wanted = [self.tokenizer.encode_many(list(targets[number])) for number in numbers]
+                ended = [[[*ids.tolist(), specials.eos] for ids in some] for some in wanted]
+                found.update(zip(numbers, likelihoods(self.model, batch, ended, specials), strict=True))
         return [found[number] for number in range(len(texts))]
-
-    def _ended(self, sequences: Sequence[Sequence[int]]) -> list[list[int]]:
-        return [[*sequence, self.tokenizer.specials.eos] for sequence in sequences]
 
     def _batches(self, texts: Sequence[str], size: int, limit: int | None) -> Iterator[tuple[list[int], Batch]]:
         """(numbers of the texts, batch of their ids), the longest first: little is padded, and memory shows early."""
-        sequences = [
-            np.array(ids[: limit - 1 if limit else None], np.int32) for ids in self.tokenizer.encode_many(list(texts))
-        ]
-        order = iter(sorted(range(len(texts)), key=lambda number: -len(sequences[number])))
         specials, layout = self.tokenizer.specials, self.model.layout
+        eos = np.array([specials.eos], np.int32)
+        encoded = self.tokenizer.encode_many(list(texts))
+        sequences = [np.concatenate([ids[: limit - 1 if limit else None], eos], dtype=np.int32) for ids in encoded]
+        order = sorted(range(len(texts)), key=lambda number: -len(sequences[number]))
+        if limit is None and order and (longest := len(sequences[order[0]])) > MAX_INPUT_TOKENS:
+            raise DataError(
+                f"text {order[0] + 1} of {len(texts)}: is {longest:,} tokens long, expected {MAX_INPUT_TOKENS:,} at "
+                "most. Shorten it, or set max_input_tokens to lose its end."
+            )
         device = next(self.model.parameters()).device
         any_target = np.array([specials.pad], np.int32)  # moves the start mark and all inputs to the decoder's side
-        while numbers := list(islice(order, size)):
-            rows = [[Ids(np.append(sequences[number], np.int32(specials.eos)), any_target)] for number in numbers]
-            lens = Lens(max(len(ids.inputs) for (ids,) in rows), 1)
+        for at in range(0, len(order), size):
+            numbers = order[at : at + size]
+            rows = [[Ids(sequences[number], any_target)] for number in numbers]
+            lens = Lens(len(sequences[numbers[0]]), 1)
             batch = LAYOUTS[layout].arrange(rows, lens, specials)
             yield numbers, (replace(batch, decoder=None) if batch.encoder else batch).to(device)
 
@@ -168,7 +178,8 @@ def _choose(logits: Tensor, decoding: Decoding, draws: Draws | None) -> tuple[Te
         share = share.masked_fill(before >= decoding.top_p, 0.0)
     total = share.cumsum(-1)
     at = torch.from_numpy(draws.uniform(1)).to(total) * total[:, -1:]
-    place = torch.searchsorted(total, at, right=True).clamp(max=share.shape[-1] - 1)
+    last = (share > 0).sum(-1, keepdim=True) - 1  # rounding may carry `at` to the very end, where nothing is likely
+    place = torch.searchsorted(total, at, right=True).minimum(last)
     token = order.gather(-1, place)[:, 0]
     return token, logits.gather(-1, token[:, None])[:, 0] - log_z
 
@@ -217,69 +228,103 @@ def _begin(model: Model, batch: Batch, specials: Specials) -> tuple[Cache, Tenso
 
 
 def beam_search(model: Model, batch: Batch, decoding: Decoding, specials: Specials) -> list[tuple[list[int], float]]:
-    """(tokens, log probability) of each row's best answer.
+    """(tokens, log probability) of each row's best answer by log p / ((5 + length) / 6)^α.
 
-    A row ends when no open beam could still beat its worst kept finished answer. Source: GNMT §7; Mesh TensorFlow.
+    Each step follows the likeliest `beams` answers that go on, and keeps the best `beams` that ended. A row is done
+    when no open answer could still beat its worst kept one; an answer that is cut off counts with what it has.
+
+    Source: GNMT §7 for the penalty (as in Mesh TensorFlow, with which T5 was made); what enters the kept answers is as
+    in transformers, so that without penalty both give the same.
     """
     size = decoding.beams
     cache, logits = _begin(model, batch, specials)
     num_rows, device = len(logits), logits.device
     cache.expand(size)
     logits = logits.repeat_interleave(size, 0)
-    first_row = torch.arange(num_rows, device=device)[:, None] * size
     scores = torch.full((num_rows, size), UNLIKELY, device=device)
-    scores[:, 0] = 0.0
+    scores[:, 0] = 0.0  # all beams are still the same one
     written = torch.full((num_rows, size, 0), specials.pad, device=device)
-    finished: list[list[tuple[float, float, list[int]]]] = [[] for _ in range(num_rows)]
-
-    def penalty(length: int) -> float:
-        return ((5 + length) / 6) ** decoding.length_penalty
-
+    kept: list[list[_Ended]] = [[] for _ in range(num_rows)]
+    alive = list(range(num_rows))
     for length in range(1, decoding.max_new_tokens + 1):
-        log_probs = logits.float().log_softmax(-1).view(num_rows, size, -1)
+        log_probs = logits.float().log_softmax(-1).view(len(alive), size, -1)
         vocab = log_probs.shape[-1]
-        values, places = (scores[:, :, None] + log_probs).flatten(1).topk(2 * size, -1)
+        values, places = (scores[:, :, None] + log_probs).flatten(1).topk(min(2 * size, size * vocab), -1)
         beams, tokens = places // vocab, places % vocab
         ends = tokens == specials.eos
-        for row, at in ends.nonzero().tolist():
-            value = float(values[row, at])
-            if at < size and value > UNLIKELY / 2:
-                answer = [*written[row, beams[row, at]].tolist(), specials.eos]
-                finished[row] = sorted([*finished[row], (value / penalty(length), value, answer)], reverse=True)[:size]
+        for at, rank in ends[:, :size].nonzero().tolist():
+            value = float(values[at, rank])
+            if value > UNLIKELY / 2:
+                ids = [*written[at, beams[at, rank]].tolist(), specials.eos]
+                pool = kept[alive[at]]
+                pool.append(_Ended(value / _penalty(length, decoding), value, ids))
+                kept[alive[at]] = sorted(pool, reverse=True)[:size]
         scores, places = values.masked_fill(ends, UNLIKELY).topk(size, -1)
         beams, tokens = beams.gather(1, places), tokens.gather(1, places)
         written = torch.cat([written.gather(1, beams[..., None].expand(-1, -1, length - 1)), tokens[..., None]], -1)
-        bound = (scores[:, 0] / penalty(decoding.max_new_tokens)).tolist()
-        if all(len(pool) == size and pool[-1][0] >= best for pool, best in zip(finished, bound, strict=True)):
+        bounds = (scores[:, 0] / _penalty(decoding.max_new_tokens, decoding)).tolist()
+        left = [at for at, row in enumerate(alive) if len(kept[row]) < size or kept[row][-1].rank < bounds[at]]
+        if not left or length == decoding.max_new_tokens:
             break
-        if length < decoding.max_new_tokens:
-            cache.reorder((first_row + beams).flatten())
-            logits = model.step(tokens.reshape(-1, 1), cache)
-    for row, pool in enumerate(finished):
-        if len(pool) < size:  # cut off: the best open beam counts as it stands
-            best = float(scores[row, 0])
-            pool.append((best / penalty(decoding.max_new_tokens), best, written[row, 0].tolist()))
-    return [(answer, value) for _, value, answer in (max(pool) for pool in finished)]
+        cache.reorder((torch.arange(len(alive), device=device)[:, None] * size + beams).flatten())
+        if 2 * len(left) <= len(alive):  # as in `decode`
+            keep = torch.tensor(left, device=device)
+            cache.keep(keep)
+            scores, tokens, written = scores[keep], tokens[keep], written[keep]
+            alive = [alive[at] for at in left]
+        logits = model.step(tokens.reshape(-1, 1), cache)
+    for at in left:
+        kept[alive[at]].append(_Ended(bounds[at], float(scores[at, 0]), written[at, 0].tolist()))
+    return [(best.ids, best.log_prob) for best in map(max, kept)]
+
+
+class _Ended(NamedTuple):
+    """An answer that ended, or was cut off."""
+
+    rank: float
+    log_prob: float
+    ids: list[int]
+
+
+def _penalty(length: int, decoding: Decoding) -> float:
+    return float(((5 + length) / 6) ** decoding.length_penalty)
 
 
 def likelihoods(
     model: Model, batch: Batch, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
 ) -> list[list[float]]:
     """[row][target] → log probability of the target's tokens after the row's input, which is read once."""
+    width = max(map(len, targets))
+    if not width:
+        return [[] for _ in targets]
     cache, first = _begin(model, batch, specials)
+    longest = max(len(target) for some in targets for target in some)
+    step = max(1, MAX_LOGITS // (len(targets) * longest * first.shape[-1]))
+    found: list[list[float]] = [[] for _ in targets]
+    for start in range(0, width, step):
+        part = [some[start : start + step] for some in targets]
+        for row, values in enumerate(_likelihoods(model, cache.copy(), first, part, specials)):
+            found[row] += values
+    return found
+
+
+def _likelihoods(
+    model: Model, cache: Cache, first: Tensor, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
+) -> list[list[float]]:
+    """The same, all at once. Shorter lists are filled up with the end mark alone."""
     width = max(map(len, targets))
     flat = [list(target) for some in targets for target in [*some, *[[specials.eos]] * (width - len(some))]]
-    if not flat:
-        return [[] for _ in targets]
     cache.expand(width)
-    ids = torch.full((len(flat), max(map(len, flat))), specials.pad, device=first.device)
+    ids = torch.full((len(flat), max(map(len, flat))), specials.pad)
     for row, target in enumerate(flat):
-        ids[row, : len(target)] = torch.tensor(target, device=first.device)
+        ids[row, : len(target)] = torch.tensor(target)
+    lens = torch.tensor([len(target) for target in flat], device=first.device)
+    ids = ids.to(first.device)
     logits = first.repeat_interleave(width, 0)[:, None]
     if ids.shape[1] > 1:
         logits = torch.cat([logits, model.follow(ids[:, :-1], cache)], 1)
-    log_probs = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
-    lens = torch.tensor([len(target) for target in flat], device=ids.device)
+    logits = logits.float()
+    log_probs = logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
     counts = torch.arange(ids.shape[1], device=ids.device) < lens[:, None]
     sums = log_probs.masked_fill(~counts, 0.0).sum(-1).view(len(targets), width).tolist()
     return [row[: len(some)] for row, some in zip(sums, targets, strict=True)]

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from textfer.config import PRESETS_DIR, Registry, nearest, preset_names, read_toml
+from textfer.config import PRESETS_DIR, Registry, apply_overrides, load_layers, preset_names, read_toml
 from textfer.data.task import MIXTURES, TASKS
-from textfer.errors import ConfigError
+from textfer.errors import ConfigError, nearest
 from textfer.objectives import OBJECTIVES
 
 LISTS = ("tasks", "mixtures", "models", "objectives", "presets")
 
 
+def list_name(word: str) -> str | None:
+    """The list that a word means, in the singular or the plural; None when it means none."""
+    return next((name for name in LISTS if word in (name, name.removesuffix("s"))), None)
+
+
 def listing(what: str, name: str | None = None) -> list[dict[str, Any]]:
     """One row a part, its name first; only the part `name` when that is given."""
-    rows = {"tasks": _tasks, "mixtures": _mixtures, "models": _models, "objectives": _objectives, "presets": _presets}[
-        what
-    ]()
+    rows = _ROWS[what]()
     if name is None:
         return rows
     chosen = [row for row in rows if row["name"] == name]
     if not chosen:
-        raise ConfigError(f"unknown name '{name}' among the {what}.{nearest(name, [row['name'] for row in rows])}")
+        kind = what.removesuffix("s")
+        raise ConfigError(f"unknown {kind} '{name}'.{nearest(name, [row['name'] for row in rows])}")
     return chosen
+
+
+def resolved(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """A recipe with all its options; of a preset that is only a size, what it says."""
+    if not _exists(name):
+        raise ConfigError(f"unknown list or recipe '{name}'.{nearest(name, [*LISTS, *preset_names()])}")
+    layers = apply_overrides(load_layers(name), overrides)
+    if not {"data", "training"} & layers.keys():
+        return layers
+    from textfer.recipe import load_recipe  # a recipe is checked against its parts, and they import torch
+
+    return load_recipe(name, overrides).model_dump(mode="json")
+
+
+def _exists(name: str) -> bool:
+    return name in preset_names() or "/" in name or "." in name or Path(name).exists()
 
 
 def _tasks() -> list[dict[str, Any]]:
@@ -68,3 +90,6 @@ def _presets() -> list[dict[str, Any]]:
         kind = "recipe" if "training" in values else "size"
         rows.append({"name": name, "kind": kind, "summary": values.get("summary", "")})
     return rows
+
+
+_ROWS = {"tasks": _tasks, "mixtures": _mixtures, "models": _models, "objectives": _objectives, "presets": _presets}

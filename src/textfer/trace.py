@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from textfer.batch import Batch, Ids, Row, Side
 from textfer.data.source import open_rows
@@ -16,6 +18,7 @@ from textfer.data.task import Task
 from textfer.data.tokens import examples_of
 from textfer.draws import address
 from textfer.errors import ConfigError
+from textfer.models import Model
 from textfer.recipe import Recipe, find_task
 from textfer.run import build_model, build_stream, build_tables, build_tokenizer
 from textfer.tokenizers import Tokenizer
@@ -75,17 +78,20 @@ def trace_recipe(recipe: Recipe, number: int, *, data_dir: Path | None = None) -
     )
     yield from _batch_stages(stream, ids, tokenizer)
     batch = stream.arrange([[ids]])
+    yield Stage("output", "models", tuple(_output_lines(model, batch, tokenizer)))
+
+
+def _output_lines(model: Model, batch: Batch, tokenizer: Tokenizer) -> Iterator[str]:
     model.eval()
     with torch.no_grad():
         loss = cross_entropy(model, batch)
         logits = model(batch).logits
+    assert logits is not None
+    assert batch.weights is not None
+    total, count = float(loss.sum), float(loss.count)
+    yield f"logits {list(logits.shape)}; loss {total:.4f} over {count:.0f} tokens = {total / count:.4f}"
     best = logits[0].argmax(-1)[batch.weights[0] > 0]
-    count = float(loss.count)
-    lines = (
-        f"logits {list(logits.shape)}; loss {float(loss.sum):.4f} over {count:.0f} tokens = {float(loss.sum) / count:.4f}",
-        f"likeliest tokens: {_pieces(best.numpy(), tokenizer)}",
-    )
-    yield Stage("output", "models", lines)
+    yield f"likeliest tokens: {_pieces(best.numpy(), tokenizer)}"
 
 
 def _batch_stages(stream: Stream, ids: Ids, tokenizer: Tokenizer) -> Iterator[Stage]:
@@ -118,7 +124,7 @@ def _ids_lines(ids: Ids, tokenizer: Tokenizer) -> Iterator[str]:
         yield f"  ids: {_short(' '.join(map(str, tokens.tolist())))}"
 
 
-def _pieces(tokens: np.ndarray[tuple[int], np.dtype[np.int64]], tokenizer: Tokenizer) -> str:
+def _pieces(tokens: NDArray[np.integer[Any]], tokenizer: Tokenizer) -> str:
     pieces = tokenizer.pieces(tokens[:MAX_PIECES].tolist())
     more = f" … ({len(tokens) - MAX_PIECES} more)" if len(tokens) > MAX_PIECES else ""
     return " ".join(pieces) + more

@@ -5,7 +5,7 @@ Letters: R rows being written, B inputs (R = B · beams), H heads, K width of on
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,19 @@ class Cache:
         self.keys[layer][:, :, self.length : end] = keys
         self.values[layer][:, :, self.length : end] = values
         return self.keys[layer][:, :, :end], self.values[layer][:, :, :end]
+
+    def copy(self) -> Cache:
+        """The same memory to go on from elsewhere: what either is expanded to, reordered or cut to is its own.
+
+        Tokens written to both before that share one place: expand the copy first.
+        """
+        return replace(
+            self,
+            keys=list(self.keys),
+            values=list(self.values),
+            cross_keys=list(self.cross_keys),
+            cross_values=list(self.cross_values),
+        )
 
     def grow(self, room: int) -> None:
         """Makes place for `room` positions."""

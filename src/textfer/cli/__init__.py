@@ -1,0 +1,93 @@
+"""The command line: reads words, calls one function, prints. Nothing heavy is imported before a command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from textfer import __version__
+from textfer.cli.answering import ask, generate
+from textfer.cli.looking import doctor, show, trace
+from textfer.cli.marking import evaluate, score
+from textfer.cli.running import quickstart, train, verify_resume
+from textfer.cli.vocabulary import tokenizer
+from textfer.errors import MachineError, TextferError
+
+INTERRUPTED = 130
+BUG = 1
+
+
+class Commands(click.Group):
+    """Lists the commands in the order of a first day's work, not of the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order in which they were added."""
+        return list(self.commands)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="textfer")
+def cli() -> None:
+    """Transfer learning in text-to-text form: every task is text in, text out.
+
+    --debug, anywhere, shows the traceback of an error.
+    """
+
+
+for command in (quickstart, ask, generate, train, evaluate, score, trace, show, tokenizer, verify_resume, doctor):
+    cli.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; leaves with 0, or with the code of the kind of error."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        code = cli.main(words, prog_name="textfer", standalone_mode=False) or 0
+        sys.stdout.flush()
+        sys.exit(code)
+    except click.exceptions.Exit as left:
+        sys.exit(left.exit_code)
+    except click.ClickException as error:
+        _fail(_usage(error), 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted.", INTERRUPTED)
+    except BrokenPipeError:  # the reader has seen enough; nothing is left to flush when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if debug:
+            raise
+        _fail(*_told(error))
+
+
+def _usage(error: click.ClickException) -> str:
+    """What was wrong with the words, in one line that says where help is."""
+    message = error.format_message().replace("\n", " ").rstrip()
+    message += "" if message.endswith((".", "?", "!", ")")) else "."
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "textfer"
+    own = path.removeprefix("textfer").strip()
+    return f"{own}: {message} See {path} --help." if own else f"{message} See {path} --help."
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """(one line, exit code) for an error."""
+    if isinstance(error, TextferError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror}. Check the place, its rights and its room.", MachineError.exit_code
+    if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):
+        line = str(error).partition("\n")[0] or "out of memory"
+        return f"{line}. Take a smaller batch_size, shorter texts or a smaller model.", MachineError.exit_code
+    line = " ".join(str(error).split())
+    return f"{type(error).__name__}: {line} (this is a bug; --debug shows where).", BUG
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"textfer: {message}", err=True)
+    sys.exit(code)

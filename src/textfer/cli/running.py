@@ -1,0 +1,99 @@
+"""Commands that train."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from textfer.cli.parts import data_option, json_option, print_json
+from textfer.errors import ConfigError
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+@click.command()
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), default=Path("runs/quickstart"), show_default=True)
+@click.option("--again", is_flag=True, help="Train anew even if the folder holds a finished quickstart.")
+def quickstart(run_dir: Path, again: bool) -> None:
+    """Train a small reader on a made-up task, mark it before and after, ask it three questions. Needs no network."""
+    from textfer.display import Terminal
+    from textfer.quickstart import run_quickstart
+
+    with Terminal() as display:
+        code = run_quickstart(run_dir, display=display, say=click.echo, again=again)
+    sys.exit(code)
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1)
+@click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE]")
+@data_option
+@click.option("--dry-run", is_flag=True, help="Check everything, show the outline, train nothing.")
+@click.option("--quiet", is_flag=True, help="No bar, no tables.")
+def train(
+    recipe: str, overrides: Sequence[str], run_dir: Path | None, data_dir: Path | None, dry_run: bool, quiet: bool
+) -> None:
+    """Train as RECIPE says (a preset, a file, or a run folder). The same command again resumes."""
+    from textfer.display import Terminal
+    from textfer.recipe import load_recipe
+    from textfer.run import run_train
+
+    made = load_recipe(recipe, overrides)
+    folder = run_dir or _run_folder(recipe)
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"--run: {folder} is a file, expected a folder. Name another.")
+    with Terminal(quiet=quiet) as display:
+        summary = run_train(made, folder, display=display, data_dir=data_dir, dry_run=dry_run)
+    if summary is None:
+        return
+    if summary.stopped_by:
+        click.echo(
+            f"Stopped by {summary.stopped_by}; step {summary.step:,} is saved in {folder}. The same command resumes.",
+            err=True,
+        )
+        sys.exit(TERMINATED if summary.stopped_by == "SIGTERM" else INTERRUPTED)
+    scores = "  ".join(f"{name} {value:.2f}" for name, value in summary.scores.items())
+    click.echo(f"{folder}: step {summary.step:,}, loss {summary.loss:.4f}  {scores}".rstrip(), err=True)
+    click.echo(f'Curves: {folder / "report.html"}   Next: textfer ask --model {folder} --context … "…"', err=True)
+
+
+def _run_folder(recipe: str) -> Path:
+    """Where the run of a recipe goes: a run folder goes on in itself."""
+    path = Path(recipe)
+    if path.is_dir():
+        return path
+    return path.parent if path.name == "recipe.json" else Path("runs") / path.stem
+
+
+@click.command(name="verify-resume")
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1)
+@click.option("--steps", default=6, show_default=True, type=click.IntRange(2), help="Steps of the unbroken run.")
+@click.option(
+    "--stop-at", default=3, show_default=True, type=click.IntRange(1), help="Where the other run stops and resumes."
+)
+@data_option
+@json_option
+def verify_resume(
+    recipe: str, overrides: Sequence[str], steps: int, stop_at: int, data_dir: Path | None, as_json: bool
+) -> None:
+    """Train a few steps of RECIPE unbroken, and again with a stop and a resume: both must be equal bit for bit."""
+    from dataclasses import asdict
+
+    from textfer.display import Terminal
+    from textfer.recipe import load_recipe
+    from textfer.verify import verify_resume as verify
+
+    made = load_recipe(recipe, overrides)
+    check = verify(made, num_steps=steps, stop_at=stop_at, display=Terminal(quiet=True), data_dir=data_dir)
+    if as_json:
+        print_json({**asdict(check), "equal": check.equal})
+    else:
+        for name in ("batches", "losses", "weights"):
+            click.echo(f"{name:8} {'equal' if getattr(check, f'{name}_equal') else 'DIFFERENT'}")
+    sys.exit(0 if check.equal else 1)
