@@ -16,7 +16,7 @@ from textfer.tokenizers.training import TokenizerOptions, train_sentencepiece
 from textfer.training.checkpoint import Run
 
 TASK = "reading"
-VOCAB_SIZE = 1000
+VOCAB_SIZE = 500
 VOCAB_ROWS = 2000
 NUM_QUESTIONS = 3
 CAN = """What this model can do: answer questions of the kind it was trained on, about people it has never met.

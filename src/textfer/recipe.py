@@ -62,11 +62,14 @@ class EvalSection(Options):
     """What is measured during training and at its end."""
 
     tasks: tuple[str, ...] = ()
-    """Tasks to answer and mark; none = nothing is measured."""
+    """Tasks to answer and mark."""
     split: str = "validation"
     limit: int | None = Field(None, gt=0)
     """Only the first examples of each task."""
+    loss_rows: int | None = Field(None, gt=0)
+    """Also measure `log_prob`, the mean log probability of a target token, on so many rows of `data.tasks`."""
     decoding: Decoding = Decoding(max_new_tokens=32, batch_size=32)
+    """How the answers are written."""
 
 
 class Recipe(Options):
@@ -131,8 +134,8 @@ def check(recipe: Recipe) -> Recipe:
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
             raise ConfigError(f"eval.tasks: '{name}' has no metric.")
-    if recipe.training.eval_every is not None and not recipe.eval.tasks and not tasks:
-        raise ConfigError("training.eval_every: cannot take effect without eval.tasks.")
+    if recipe.training.eval_every is not None and not recipe.eval.tasks and recipe.eval.loss_rows is None:
+        raise ConfigError("training.eval_every: cannot take effect without eval.tasks or eval.loss_rows. Drop it.")
     return recipe
 
 

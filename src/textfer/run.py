@@ -5,34 +5,36 @@ Letters as in `batch`.
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, final
 
 import torch
 
 from textfer.answer import TextToText
-from textfer.batch import Specials
+from textfer.batch import Batch, Specials
 from textfer.config import read_toml
 from textfer.data.layout import Lens
-from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
-from textfer.data.task import Mixture, flatten
-from textfer.data.tokens import TokenTable, prepare
+from textfer.data.stream import Cursor, Denoised, Part, Stream, StreamOptions, Supervised
+from textfer.data.task import Mixture, Task, flatten
+from textfer.data.tokens import RowChoice, TokenTable, prepare
 from textfer.errors import CheckpointError, ConfigError
-from textfer.evaluate import evaluate
+from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
 from textfer.models import MODELS, Model, load_model
 from textfer.models.hub import find_model
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
-from textfer.training.checkpoint import Run
+from textfer.training.checkpoint import Run, saving
 from textfer.training.distributed import World, pick_device, world
+from textfer.training.loss import cross_entropy
 from textfer.training.report import write_report
 from textfer.training.trainer import Summary, fit, resolve_dtype
 
@@ -131,6 +133,9 @@ def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Spe
         max_examples=data.max_examples,
         temperature=data.temperature,
     )
+    for part in parts.values():
+        if isinstance(part, Denoised) and objective is not None:
+            _check_sentinels(objective.num_sentinels(part.raw_len), specials)
     rates = flatten(whole, lambda name: len(parts[name]))
     options = StreamOptions(
         seed=recipe.seed,
@@ -145,6 +150,14 @@ def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Spe
     return Stream([parts[name] for name in rates], list(rates.values()), options)
 
 
+def _check_sentinels(needed: int, specials: Specials) -> None:
+    if needed > len(specials.sentinels):
+        raise ConfigError(
+            f"objective: may hide {needed} spans in a piece, the vocabulary has {len(specials.sentinels)} sentinels. "
+            "Lower data.inputs_len or the noise density, or train a vocabulary with more."
+        )
+
+
 def build_tables(
     recipe: Recipe,
     tokenizer: Tokenizer,
@@ -155,22 +168,18 @@ def build_tables(
 ) -> dict[str, TokenTable]:
     """Every task's token table; the leading process makes those that are missing, the others wait."""
     tables: dict[str, TokenTable] = {}
+    choice = RowChoice(data_dir=data_dir, limit=recipe.data.limit, on_bad=recipe.data.on_bad)
     for leads in (True, False):
         if place.leads == leads:
             for name in task_names(recipe.data.tasks):
-                tables[name] = prepare(
-                    find_task(name),
-                    recipe.data.split,
-                    tokenizer,
-                    data_dir=data_dir,
-                    limit=recipe.data.limit,
-                    on_bad=recipe.data.on_bad,
-                    on_progress=partial(on_progress, name) if on_progress else None,
-                )
+                told = partial(on_progress, name) if on_progress else None
+                tables[name] = prepare(find_task(name), recipe.data.split, tokenizer, choice, on_progress=told)
         place.wait()
     return tables
 
 
+NUM_SAMPLES = 5
+"""Answers shown on the report page."""
 FREE_TO_CHANGE = (
     "summary",
     "device",
@@ -306,17 +315,20 @@ def build_parts(recipe: Recipe, run: Run, place: World, *, data_dir: Path | None
     return Parts(recipe=recipe, tokenizer=tokenizer, model=model.to(place.device), tables=tables, stream=stream)
 
 
+@final
 class Observer:
     """Passes a run's events to the display, and measures when asked."""
 
     def __init__(self, parts: Parts, run: Run, display: Display, *, data_dir: Path | None) -> None:
         self._parts, self._run, self._data_dir = parts, run, data_dir
+        self._held_out = _held_out(parts, data_dir)
         self.started, self.stepped = display.started, display.stepped
         self.evaluated, self.saved = display.evaluated, display.saved
 
     def evaluate(self, step: int) -> dict[str, float]:
-        """The scores of `eval.tasks`; several tasks lead with the mean of their main metrics."""
-        section, scores, mains = self._parts.recipe.eval, {}, []
+        """The scores of `eval.tasks`, led by the mean of their main metrics where there are several, and `log_prob`."""
+        section, mains = self._parts.recipe.eval, []
+        scores: dict[str, float] = {}
         for name in section.tasks:
             task = find_task(name)
             report = evaluate(
@@ -330,8 +342,45 @@ class Observer:
             prefix = f"{task.name}/" if len(section.tasks) > 1 else ""
             scores |= {f"{prefix}{key}": value for key, value in report.scores.items()}
             mains.append(next(iter(report.scores.values())))
-            self._run.write_json(f"predictions-{task.name}-{step:08d}.json", report.predictions)
-        return {"mean": sum(mains) / len(mains), **scores} if len(mains) > 1 else scores
+            self._write_answers(task, report, step)
+        if len(mains) > 1:
+            scores = {"mean": sum(mains) / len(mains), **scores}
+        if self._held_out:
+            scores["log_prob"] = self._log_prob()
+        return scores
+
+    def _log_prob(self) -> float:
+        """The mean natural log of the probability of a held-out target token."""
+        device = next(self._parts.model.parameters()).device
+        total = count = 0.0
+        with torch.no_grad():
+            for batch in self._held_out:
+                loss = cross_entropy(self._parts.model, batch.to(device))
+                total, count = total + float(loss.sum), count + float(loss.count)
+        return -total / count
+
+    def _write_answers(self, task: Task, report: Report, step: int) -> None:
+        """All answers in the official format, and a few beside their questions for the report page."""
+        self._run.write_json(f"predictions-{Path(task.name).name}-{step:08d}.json", report.predictions)
+        examples = load_examples(task, report.split, data_dir=self._data_dir, limit=NUM_SAMPLES)
+        with saving(self._run.path / "samples.jsonl"), (self._run.path / "samples.jsonl").open("a") as file:
+            for example, answer in zip(examples, report.predictions.values(), strict=False):
+                sample = {"step": step, "inputs": example.inputs, "targets": example.targets, "answer": answer}
+                file.write(json.dumps(sample, ensure_ascii=False) + "\n")
+
+
+def _held_out(parts: Parts, data_dir: Path | None) -> list[Batch]:
+    """The first `eval.loss_rows` rows of the evaluation split, unshuffled; what is random in them stays the same."""
+    section, training = parts.recipe.eval, parts.recipe.training
+    if section.loss_rows is None:
+        return []
+    choice = RowChoice(data_dir=data_dir, limit=section.loss_rows)
+    names = task_names(parts.recipe.data.tasks)
+    tables = {name: prepare(find_task(name), section.split, parts.tokenizer, choice) for name in names}
+    whole = build_stream(parts.recipe, tables, parts.tokenizer.specials, parts.model.layout)
+    size = training.micro_batch_size or training.batch_size
+    options = replace(whole.options, shuffle=False, batch_size=section.loss_rows, micro_batch_size=size)
+    return next(Stream(whole.parts, whole.rates, options).steps(Cursor()))[0]
 
 
 def run_train(
@@ -387,7 +436,10 @@ def _version(name: str) -> str | None:
 
 def _commit() -> str | None:
     """The commit of the working tree that the package runs from; None when it was installed."""
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    here = Path(__file__).resolve().parent
+    if not (here.parents[1] / ".git").exists():  # somebody else's repository may lie further up
+        return None
+    git = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
     except (OSError, subprocess.SubprocessError):
