@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ def verify_resume(
     if not 0 < stop_at < num_steps:
         raise ConfigError(f"--stop-at: got {stop_at}, expected 1 to {num_steps - 1}.")
     shortened = {"num_steps": num_steps, "log_every": 1, "save_every": stop_at, "eval_every": None, "keep": num_steps}
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError("verify-resume: runs in one process. Start it without torchrun.")
     training = recipe.training.model_copy(update=shortened)
     recipe = recipe.model_copy(update={"training": training, "eval": recipe.eval.model_copy(update={"tasks": ()})})
     with TemporaryDirectory(prefix="textfer-verify-") as folder, world(recipe.device) as place:
@@ -70,7 +73,7 @@ def _train(
     parts = build_parts(recipe, run, place, data_dir=data_dir, display=display)
     cursor = Cursor(*read_state(run.at(start))["cursor"]) if start else Cursor()
     steps = islice(parts.stream.steps(cursor), recipe.training.num_steps - start)
-    digests = [batch_digest(batches) for batches, _ in steps]
+    digests = [batch_digest(step.batches) for step in steps]
     observer = Observer(parts, run, display, data_dir=data_dir)
     fit(parts.model, parts.stream, run, place, options=recipe.training, watcher=observer)
     return {name: value.detach().cpu().clone() for name, value in parts.model.named_parameters()}, digests

@@ -36,9 +36,9 @@ def pack(input_lens: Sequence[int], target_lens: Sequence[int], lens: Lens, *, t
     second = np.asarray(target_lens, np.int64)
     if together:
         first, second = first + second, np.zeros_like(second)
-    room_first = np.full(MAX_OPEN_ROWS, lens.inputs + lens.targets if together else lens.inputs, np.int64)
-    full = room_first[0], np.int64(lens.targets)
-    room_second = np.full(MAX_OPEN_ROWS, full[1], np.int64)
+    most = (lens.inputs + lens.targets, 0) if together else (lens.inputs, lens.targets)
+    assert (first <= most[0]).all() and (second <= most[1]).all(), "an example is longer than a row"  # noqa: PT018
+    room_first, room_second = (np.full(MAX_OPEN_ROWS, room, np.int64) for room in most)
     open_rows: list[list[int]] = [[] for _ in range(MAX_OPEN_ROWS)]
     groups: list[list[int]] = []
     oldest = 0
@@ -48,7 +48,7 @@ def pack(input_lens: Sequence[int], target_lens: Sequence[int], lens: Lens, *, t
         if not fits[at]:  # close the row that has been open longest
             at, oldest = oldest, (oldest + 1) % MAX_OPEN_ROWS
             open_rows[at] = []
-            room_first[at], room_second[at] = full
+            room_first[at], room_second[at] = most
         if not open_rows[at]:
             groups.append(open_rows[at])
         open_rows[at].append(number)
@@ -57,8 +57,8 @@ def pack(input_lens: Sequence[int], target_lens: Sequence[int], lens: Lens, *, t
     return groups
 
 
-def _side(rows: Sequence[Sequence[Int32]], pad: int, len_fixed: int | None) -> tuple[NDArray[np.int64], Side]:
-    """The tokens of each row's segments laid end to end; [B, L] ids and the Side around them."""
+def _side(rows: Sequence[Sequence[Int32]], pad: int, len_fixed: int | None) -> Side:
+    """The tokens of each row's segments laid end to end."""
     length = len_fixed or max(1, max(sum(map(len, row)) for row in rows))
     ids = np.full((len(rows), length), pad, np.int64)
     segments = np.zeros((len(rows), length), np.int64)
@@ -74,7 +74,8 @@ def _side(rows: Sequence[Sequence[Int32]], pad: int, len_fixed: int | None) -> t
             positions[number, at:end] = count[: len(tokens)]
             runs.append(Run(number, at, end))
             at = end
-    return ids, Side(*map(torch.from_numpy, (ids, segments, positions)), runs=tuple(runs))
+    ours, theirs, places = (torch.from_numpy(array) for array in (ids, segments, positions))
+    return Side(ours, theirs, places, tuple(runs))
 
 
 def _shifted(tokens: Int32, start: int) -> Int32:
@@ -101,9 +102,9 @@ def encdec(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fix
 
     Padded to the longest row, or to `lens` when `fixed` (shapes that never change, for compiled models).
     """
-    _, encoder = _side([[ids.inputs for ids in row] for row in rows], specials.pad, lens.inputs if fixed else None)
+    encoder = _side([[ids.inputs for ids in row] for row in rows], specials.pad, lens.inputs if fixed else None)
     length = lens.targets if fixed else None
-    _, decoder = _side([[_shifted(ids.targets, specials.pad) for ids in row] for row in rows], specials.pad, length)
+    decoder = _side([[_shifted(ids.targets, specials.pad) for ids in row] for row in rows], specials.pad, length)
     return Batch(
         encoder=encoder,
         decoder=decoder,
@@ -123,7 +124,7 @@ def causal(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fix
         return np.concatenate([np.zeros(len(ids.inputs), np.float32), _weights(ids)])
 
     length = lens.inputs + lens.targets if fixed else None
-    _, decoder = _side([[_shifted(whole(ids), specials.pad) for ids in row] for row in rows], specials.pad, length)
+    decoder = _side([[_shifted(whole(ids), specials.pad) for ids in row] for row in rows], specials.pad, length)
     return Batch(
         decoder=decoder,
         targets=_fill(decoder, [[whole(ids) for ids in row] for row in rows], np.int64, specials.pad),

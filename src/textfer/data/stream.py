@@ -11,10 +11,10 @@ from __future__ import annotations
 import heapq
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from queue import Queue
+from queue import SimpleQueue
 from typing import NamedTuple, Protocol, TypeVar, final
 
 import numpy as np
@@ -30,6 +30,8 @@ from textfer.objectives import Objective
 T = TypeVar("T")
 BLOCK = 1024
 PREFETCH_STEPS = 4
+JOIN_SECONDS = 30.0
+"""The longest wait for the prefetching thread to finish the block it is at."""
 
 
 class Cursor(NamedTuple):
@@ -39,10 +41,26 @@ class Cursor(NamedTuple):
     row: int = 0
 
 
+class Step(NamedTuple):
+    """What one optimiser step reads: this process's batches, and what every process knows of all rows."""
+
+    batches: list[Batch]
+    """This process's micro-batches."""
+    cursor: Cursor
+    """The place after the step."""
+    num_targets: float
+    """The weights of all rows of the step, in all processes: what the loss is divided by."""
+    num_tokens: int
+    """Tokens of all rows, both sides."""
+
+
 class Part(Protocol):
     """One task's examples in ids, any of them at any time."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """For messages and random addresses: `"squad/train"`."""
+        ...
 
     def __len__(self) -> int: ...
 
@@ -62,6 +80,7 @@ class Supervised:
 
     @property
     def name(self) -> str:
+        """The table's."""
         return self.table.name
 
     def __len__(self) -> int:
@@ -269,15 +288,21 @@ class Stream:
                 yield rows[at], Cursor(block, at + 1) if at + 1 < len(rows) else Cursor(block + 1, 0)
             block, row = block + 1, 0
 
-    def steps(self, cursor: Cursor, *, rank: int = 0, world: int = 1) -> Iterator[tuple[list[Batch], Cursor]]:
-        """(this process's micro-batches of one optimiser step, the place after the step), without end."""
+    def steps(self, cursor: Cursor, *, rank: int = 0, world: int = 1) -> Iterator[Step]:
+        """Optimiser steps from `cursor` on, without end: every `world`-th row is process `rank`'s."""
         rows = self.rows(cursor)
         while True:
             step: list[list[Ids]] = []
             while len(step) < self.options.batch_size:
                 row, cursor = next(rows)
                 step.append(row)
-            yield [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)], cursor
+            examples = [ids for row in step for ids in row]
+            yield Step(
+                [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)],
+                cursor,
+                num_targets=sum(map(_num_targets, examples)),
+                num_tokens=sum(len(ids.inputs) + len(ids.targets) for ids in examples),
+            )
 
     def arrange(self, rows: Sequence[Sequence[Ids]]) -> Batch:
         """Rows laid out for the architecture."""
@@ -285,43 +310,44 @@ class Stream:
         return LAYOUTS[options.layout].arrange(rows, options.lens, options.specials, fixed=options.fixed)
 
 
+def _num_targets(ids: Ids) -> float:
+    return float(len(ids.targets) if ids.weights is None else ids.weights.sum(dtype=np.float64))
+
+
 def _split(rows: list[list[Ids]], size: int | None) -> list[list[list[Ids]]]:
     cuts = [*range(0, len(rows), size or max(1, len(rows))), len(rows)]
     return [rows[start:stop] for start, stop in pairwise(cuts) if stop > start]
 
 
-def prefetched(items: Iterator[T], *, ahead: int = PREFETCH_STEPS) -> Iterator[T]:
-    """The same items, made by a thread of their own up to `ahead` before they are asked for. Order is untouched."""
-    queue: Queue[tuple[T | None, BaseException | None]] = Queue(maxsize=ahead)
+def prefetched(items: Iterator[T], *, ahead: int = PREFETCH_STEPS) -> Generator[T, None, None]:
+    """The same items, made by a thread of their own up to `ahead` before they are asked for. Order is untouched.
+
+    An exception of `items` is raised where its item would stand. The thread ends when the generator is closed.
+    """
+    queue: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
+    room = threading.Semaphore(ahead)
     stopped = threading.Event()
 
     def work() -> None:
         try:
             for item in items:
-                queue.put((item, None))
+                queue.put((item,))
+                room.acquire()
                 if stopped.is_set():
                     return
-            queue.put((None, StopIteration()))
+            queue.put(None)
         except BaseException as error:
-            queue.put((None, error))
+            queue.put(error)
 
     thread = threading.Thread(target=work, daemon=True, name="textfer-prefetch")
     thread.start()
     try:
-        while True:
-            item, error = queue.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item  # type: ignore[misc]
+        while (found := queue.get()) is not None:
+            if isinstance(found, BaseException):
+                raise found
+            room.release()
+            yield found[0]
     finally:
         stopped.set()
-        while not queue.empty():
-            queue.get_nowait()
-        thread.join(timeout=5)
-
-
-def expected_epochs(stream: Stream, num_examples: int) -> Mapping[str, float]:
-    """{task: times its examples are seen} in the first `num_examples` positions."""
-    return {part.name: rate * num_examples / len(part) for part, rate in zip(stream.parts, stream.rates, strict=True)}
+        room.release()
+        thread.join(timeout=JOIN_SECONDS)

@@ -76,7 +76,7 @@ def mixing_rates(num_examples: Mapping[str, int], mixture: Mixture) -> dict[str,
         rate = float(min(num_examples[part], mixture.max_examples)) if weight is None else float(weight)
         if not rate > 0 or not math.isfinite(rate):
             raise ConfigError(
-                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop it, or add rows."
+                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop it or add rows."
             )
         rates[part] = rate ** (1.0 / mixture.temperature)
     total = math.fsum(rates.values())

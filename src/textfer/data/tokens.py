@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, final
+from typing import Any, BinaryIO, Literal, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from textfer.batch import Example, Int32
 from textfer.data.digest import cache_dir
 from textfer.data.source import Rows, open_rows
 from textfer.data.task import Task
-from textfer.errors import CheckpointError, DataError
+from textfer.errors import CheckpointError, DataError, MachineError
 from textfer.tokenizers import Tokenizer
 
 FORMAT = 1
@@ -32,27 +32,52 @@ SIDES = ("inputs", "targets")
 CHUNK_EXAMPLES = 2048
 MAX_SKIPPED_KEPT = 1000
 OnBad = Literal["stop", "skip"]
+Pair: TypeAlias = tuple[int, Example]
+"""The number of a row, and an example made of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowChoice:
+    """Which rows are read, and what a bad one does."""
+
+    data_dir: Path | None = None
+    """A mirror of hub data sets."""
+    limit: int | None = None
+    """Only the first rows; None = all."""
+    on_bad: OnBad = "stop"
+
+
+ALL_ROWS = RowChoice()
+
+
+@final
+class Skipped:
+    """Bad rows that were left out: all are counted, the first are told of."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def __call__(self, error: DataError) -> None:
+        """Notes one."""
+        self.count += 1
+        if len(self.first) < MAX_SKIPPED_KEPT:
+            self.first.append(str(error))
 
 
 def examples_of(
-    task: Task,
-    rows: Rows,
-    *,
-    start: int = 0,
-    stop: int | None = None,
-    on_bad: OnBad = "stop",
-    skipped: list[str] | None = None,
-) -> Iterator[tuple[int, Example]]:
-    """(row index, example) pairs of rows `start:stop`. A bad row stops the run, or is noted in `skipped`."""
-    for index, row in rows.read(start, len(rows) if stop is None else stop):
-        origin = f"{task.name}/{rows.origin(index)}"
+    task: Task, rows: Rows, *, start: int = 0, stop: int | None = None, skipped: Skipped | None = None
+) -> Iterator[Pair]:
+    """(row index, example) pairs of rows `start:stop`. A bad line or row stops the run, or is noted in `skipped`."""
+    for index, row in rows.read(start, len(rows) if stop is None else stop, on_bad=skipped):
         try:
-            yield from ((index, example) for example in task.to_examples(row, origin))
+            examples = list(task.to_examples(row, f"{task.name}/{rows.origin(index)}"))
         except DataError as error:
-            if on_bad == "stop":
+            if skipped is None:
                 raise
-            if skipped is not None:
-                skipped.append(str(error))
+            skipped(error)
+            continue
+        yield from ((index, example) for example in examples)
 
 
 @final
@@ -130,77 +155,124 @@ def prepare(
     task: Task,
     split: str,
     tokenizer: Tokenizer,
+    choice: RowChoice = ALL_ROWS,
     *,
-    data_dir: Path | None = None,
     cache: Path | None = None,
-    limit: int | None = None,
-    on_bad: OnBad = "stop",
     on_progress: Callable[[int, int], None] | None = None,
 ) -> TokenTable:
-    """The token table of a task's split: from the cache, or made now. Safe to interrupt; half a table never counts."""
-    rows = open_rows(task.source, split, data_dir=data_dir)
-    key = [FORMAT, task.name, task.version, split, rows.digest, tokenizer.digest, limit, on_bad]
+    """The token table of a task's split: from the cache, or made now. Safe to interrupt; half a table never counts.
+
+    `on_progress(rows done, rows in all)`. Errors: DataError at a bad row; MachineError when the disk is full.
+    """
+    rows = open_rows(task.source, split, data_dir=choice.data_dir)
+    key = [FORMAT, task.name, task.version, split, rows.digest, tokenizer.digest, choice.limit, choice.on_bad]
     path = (cache or cache_dir()) / "tokens" / sha256(json.dumps(key).encode()).hexdigest()[:32]
     if not (path / "meta.json").exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
         try:
-            _write(work, task, split, rows, tokenizer, limit=limit, on_bad=on_bad, on_progress=on_progress)
-            try:
-                work.rename(path)
-            except OSError:  # another process was faster, with the same content
-                if not (path / "meta.json").exists():
-                    raise
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(path, f"{task.name}/{split}", _pairs(task, rows, choice), tokenizer, on_progress)
+        except OSError as error:
+            raise MachineError(
+                f"{path}: cannot be written ({error.strerror or error}). Make room, or set TEXTFER_CACHE elsewhere."
+            ) from error
     return open_table(path)
 
 
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The examples to be written, and what is known of their rows."""
+
+    each: Iterator[Pair]
+    skipped: Skipped | None
+    num_rows: int
+    digest: str
+
+
+def _pairs(task: Task, rows: Rows, choice: RowChoice) -> _Pairs:
+    skipped = Skipped() if choice.on_bad == "skip" else None
+    stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
+    return _Pairs(examples_of(task, rows, stop=stop, skipped=skipped), skipped, stop, rows.digest)
+
+
+def _make(
+    path: Path, name: str, pairs: _Pairs, tokenizer: Tokenizer, on_progress: Callable[[int, int], None] | None
+) -> None:
+    """Writes a table beside the others, then gives it its name."""
+    work = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
+    try:
+        _write(work, name, pairs, tokenizer, on_progress)
+        try:
+            work.rename(path)
+        except OSError:  # another process was faster, with the same content
+            if not (path / "meta.json").exists():
+                raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
 def _write(
-    work: Path,
-    task: Task,
-    split: str,
-    rows: Rows,
-    tokenizer: Tokenizer,
-    *,
-    limit: int | None,
-    on_bad: OnBad,
-    on_progress: Callable[[int, int], None] | None,
+    work: Path, name: str, pairs: _Pairs, tokenizer: Tokenizer, on_progress: Callable[[int, int], None] | None
 ) -> None:
     kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.int32)
-    skipped: list[str] = []
+    skipped = pairs.skipped
     lens: dict[str, list[NDArray[np.int64]]] = {side: [] for side in SIDES}
     indices: list[NDArray[np.int64]] = []
-    stop = len(rows) if limit is None else min(limit, len(rows))
-    pairs = examples_of(task, rows, stop=stop, on_bad=on_bad, skipped=skipped)
     with (work / "inputs.bin").open("wb") as inputs, (work / "targets.bin").open("wb") as targets:
-        while chunk := list(islice(pairs, CHUNK_EXAMPLES)):
+        while chunk := list(islice(pairs.each, CHUNK_EXAMPLES)):
+            done = chunk[-1][0] + 1
+            chunk, ids = _encoded(tokenizer, chunk, skipped)
             for side, file in zip(SIDES, (inputs, targets), strict=True):
-                texts = [getattr(example, side) for _, example in chunk]
-                lens[side].append(_append(file, tokenizer.encode_many(texts), kind))
+                lens[side].append(_append(file, ids[side], kind))
             indices.append(np.array([index for index, _ in chunk], np.int64))
             if on_progress:
-                on_progress(chunk[-1][0] + 1, stop)
-    if not indices:
-        why = f" {len(skipped)} bad rows were skipped, the first: {skipped[0]}" if skipped else ""
-        raise DataError(f"{task.name}/{split}: no example in {len(rows)} rows.{why}")
+                on_progress(done, pairs.num_rows)
+    if not sum(map(len, indices)):
+        why = (
+            f" {skipped.count} bad rows were skipped, the first: {skipped.first[0]}"
+            if skipped and skipped.count
+            else ""
+        )
+        raise DataError(f"{name}: no example in {pairs.num_rows} rows.{why}")
     for side in SIDES:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(lens[side]))]).astype(np.int64)
         np.save(work / f"{side}_offsets.npy", offsets)
     np.save(work / "rows.npy", np.concatenate(indices))
     meta = {
-        "name": f"{task.name}/{split}",
+        "name": name,
         "dtype": kind.name,
         "tokenizer": tokenizer.digest,
-        "rows": rows.digest,
-        "num_skipped": len(skipped),
-        "skipped": skipped[:MAX_SKIPPED_KEPT],
+        "rows": pairs.digest,
+        "num_skipped": skipped.count if skipped else 0,
+        "skipped": skipped.first if skipped else [],
     }
     (work / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
-def _append(file: BinaryIO, sequences: Sequence[Sequence[int]], kind: np.dtype[Any]) -> NDArray[np.int64]:
+def _encoded(
+    tokenizer: Tokenizer, chunk: list[Pair], skipped: Skipped | None
+) -> tuple[list[Pair], dict[str, list[Int32]]]:
+    """(the examples that have ids, the ids of each side). A text that the tokenizer refuses is a bad row."""
+    try:
+        return chunk, {side: tokenizer.encode_many([getattr(one, side) for _, one in chunk]) for side in SIDES}
+    except DataError as error:
+        if len(chunk) == 1:  # now it is known which one
+            told = DataError(f"{chunk[0][1].origin}: {error}")
+            if skipped is None:
+                raise told from None
+            skipped(told)
+            return [], {side: [] for side in SIDES}
+    kept: list[Pair] = []
+    ids: dict[str, list[Int32]] = {side: [] for side in SIDES}
+    for pair in chunk:
+        one, made = _encoded(tokenizer, [pair], skipped)
+        kept += one
+        for side in SIDES:
+            ids[side] += made[side]
+    return kept, ids
+
+
+def _append(file: BinaryIO, sequences: Sequence[Int32], kind: np.dtype[Any]) -> NDArray[np.int64]:
     lens = np.array([len(sequence) for sequence in sequences], np.int64)
-    flat = np.fromiter((token for sequence in sequences for token in sequence), kind, count=int(lens.sum()))
-    file.write(flat.tobytes())
+    if len(sequences):
+        file.write(np.concatenate([np.asarray(sequence, kind) for sequence in sequences]).tobytes())
     return lens

@@ -15,16 +15,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeAlias, final
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from textfer.errors import CheckpointError, MachineError
 
 STATE = "state.json"
+OPTIMIZER = "optimizer.safetensors"
+NUM_DIGITS = 8
+REQUIRED = {"step", "files"}
+Names: TypeAlias = Mapping[nn.Parameter, str]
+"""What each parameter is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,20 +72,25 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after `step`: those steps will be taken again."""
-        if self.metrics_path.exists():
-            kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
-            work = self.path / ".metrics.part"
-            work.write_text("".join(kept), encoding="utf-8")
+        if not self.metrics_path.exists():
+            return
+        work = self.path / ".metrics.part"
+        with saving(self.metrics_path):
+            with work.open("w", encoding="utf-8") as file:
+                for record in each_record(self.metrics_path):
+                    if record["step"] <= step:
+                        file.write(json.dumps(record) + "\n")
             os.replace(work, self.metrics_path)
 
     def steps(self) -> list[int]:
         """Steps with a finished checkpoint, rising."""
-        found = (path.name.removeprefix("step_") for path in self.path.glob("step_*") if (path / STATE).exists())
-        return sorted(int(step) for step in found if step.isdigit())
+        found = (path for path in self.path.glob("step_*") if (path / STATE).exists())
+        numbers = (path.name.removeprefix("step_") for path in found)
+        return sorted({int(number) for number in numbers if number.isdecimal() and len(number) >= NUM_DIGITS})
 
     def at(self, step: int) -> Path:
         """The folder of the checkpoint after `step` steps."""
-        return self.path / f"step_{step:08d}"
+        return self.path / f"step_{step:0{NUM_DIGITS}d}"
 
     def latest(self) -> Checkpoint | None:
         """The newest checkpoint, its files checked against their digests; None when there is none."""
@@ -101,7 +111,8 @@ class Run:
         """Writes the checkpoint beside the others, then gives it its name: a crash leaves the old ones as they were."""
         for stale in self.path.glob(".step_*"):
             shutil.rmtree(stale, ignore_errors=True)
-        final, work = self.at(step), self.path / f".step_{step:08d}.part"
+        final = self.at(step)
+        work = self.path / f".{final.name}.part"
         try:
             with saving(final):
                 work.mkdir(parents=True)
@@ -109,14 +120,15 @@ class Run:
                 if optimizer:
                     save_file(
                         {name: tensor.contiguous() for name, tensor in optimizer.items()},
-                        work / "optimizer.safetensors",
+                        work / OPTIMIZER,
                     )
                 digests = {file.name: _digest(file) for file in sorted(work.iterdir())}
                 (work / STATE).write_text(json.dumps({**state, "step": step, "files": digests}, indent=1))
                 for file in work.iterdir():
                     _sync(file)
-                if final.exists():  # the same step again, after a resume without new steps
-                    shutil.rmtree(final)
+                _sync(work)
+                if final.exists():  # the same step again: evaluated after a resume without new steps
+                    self._drop(final)
                 os.replace(work, final)
                 _sync(self.path)
         finally:
@@ -128,11 +140,22 @@ class Run:
         wanted = set(steps)
         for step in self.steps():
             if step not in wanted:
-                shutil.rmtree(self.at(step), ignore_errors=True)
+                self._drop(self.at(step))
+
+    def _drop(self, path: Path) -> None:
+        """Takes the name first, so that half a checkpoint never looks like one."""
+        gone = path.with_name(f".{path.name}.gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        with saving(path):
+            os.replace(path, gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """The whole JSON lines of a file; a last line that was cut off is left out."""
+    """The whole JSON lines of a file; a last line that was cut off is left out.
+
+    Errors: CheckpointError when a line before the last is damaged.
+    """
     return list(each_record(path))
 
 
@@ -140,23 +163,30 @@ def each_record(path: Path) -> Iterator[dict[str, Any]]:
     """The same one by one: the log of a long run need not fit in memory."""
     if not path.exists():
         return
-    with path.open(encoding="utf-8") as file:
-        for line in file:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                break
+                record = dict(json.loads(line))
+            except ValueError:
+                if not line.endswith(b"\n"):
+                    return
+                raise CheckpointError(f"{path}:{number}: not a record of a run. Delete the line.") from None
             yield record
 
 
 def read_state(path: Path) -> dict[str, Any]:
     """A checkpoint's `state.json`."""
     try:
-        return dict(json.loads((path / STATE).read_text()))
-    except (OSError, json.JSONDecodeError) as error:
+        state = dict(json.loads((path / STATE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f"{path / STATE}: cannot be read ({error}). Delete the folder to go on from the one before."
+            f"{path / STATE}: cannot be read ({error}). Delete {path.name} to go on from the one before."
         ) from None
+    if missing := sorted(REQUIRED - set(state)):
+        raise CheckpointError(
+            f"{path / STATE}: has no '{missing[0]}'. Delete {path.name} to go on from the one before."
+        )
+    return state
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -173,10 +203,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path=path, step=state["step"], state=state)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Names) -> dict[str, Tensor]:
     """{"parameter/key": tensor} of all that the optimiser remembers."""
     tensors: dict[str, Tensor] = {}
     for parameter, state in optimizer.state.items():
+        assert isinstance(parameter, nn.Parameter)
         for key, value in state.items():
             tensors[f"{names[parameter]}/{key}"] = (
                 value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
@@ -184,9 +215,9 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, s
     return tensors
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str], path: Path) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, names: Names, path: Path) -> None:
     """Puts back what `optimizer_tensors` took out."""
-    tensors = read_tensors(path / "optimizer.safetensors")
+    tensors = read_tensors(path / OPTIMIZER)
     parameters = {name: parameter for parameter, name in names.items()}
     for full, value in tensors.items():
         name, _, key = full.rpartition("/")

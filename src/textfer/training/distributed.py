@@ -6,10 +6,16 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from textfer.errors import ConfigError, MachineError
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for the leading one, which prepares data, evaluates and saves alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,8 @@ class World:
     device: torch.device
     rank: int = 0
     size: int = 1
+    patient: dist.ProcessGroup | None = None
+    """All processes once more, joined for waiting: the other group gives a collective only minutes."""
 
     @property
     def leads(self) -> bool:
@@ -34,20 +42,31 @@ class World:
     def wait(self) -> None:
         """Returns when every process is here."""
         if self.size > 1:
-            dist.barrier()
-
-    def any(self, flag: bool) -> bool:
-        """Whether any process says yes."""
-        return flag if self.size == 1 else bool(self.add_up(torch.tensor(float(flag), device=self.device)) > 0)
+            dist.barrier(group=self.patient)
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The named device; `auto` = the first CUDA or MPS device, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The named device; `auto` = a CUDA or MPS device, else the CPU. Under torchrun each process has its own GPU.
+
+    Errors: ConfigError for an unknown name, MachineError for a device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"device: got '{name}', expected auto, cpu, cuda, cuda:N or mps.") from None
+    if device.type == "cuda":
+        number = int(os.environ.get("LOCAL_RANK", 0)) if device.index is None else device.index
+        count = torch.cuda.device_count()
+        if number >= count:
+            raise MachineError(
+                f"device: no GPU number {number}, {count} found. Start fewer processes, or give device=cpu."
+            )
+        return torch.device("cuda", number)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise MachineError("device: no MPS device here. Give device=cpu.")
+    return device
 
 
 @contextmanager
@@ -60,8 +79,11 @@ def world(device: str = "auto") -> Iterator[World]:
     if size == 1:
         yield World(chosen)
         return
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    if chosen.type == "cuda":
+        dist.init_process_group("nccl", device_id=chosen)
+    else:
+        dist.init_process_group("gloo")
     try:
-        yield World(chosen, dist.get_rank(), size)
+        yield World(chosen, dist.get_rank(), size, dist.new_group(backend="gloo", timeout=PATIENCE))
     finally:
         dist.destroy_process_group()

@@ -32,13 +32,13 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """Σ w·(−log p(target) + z·log²Z). Gradients are made in the forward pass, chunk by chunk: no logits stay."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, z_loss: float
     ) -> Tensor:
-        needs_hidden, needs_weight = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needs_weight else None
-        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_weight else None
+        grad_bias = torch.zeros_like(bias, dtype=torch.float32) if bias is not None and needs_bias else None
         total = torch.zeros(
             (), dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32, device=hidden.device
         )
@@ -53,7 +53,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             log_z = logits.logsumexp(-1)
             chosen = logits.gather(-1, target[:, None])[:, 0]
             total += (share * (log_z - chosen + z_loss * log_z.square())).sum()
-            if grad_hidden is None and grad_weight is None:
+            if not (needs_hidden or needs_weight or needs_bias):
                 continue
             slope = logits.sub_(log_z[:, None]).exp_()
             if z_loss:
@@ -74,8 +74,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        assert ctx.grads is not None, "the gradients are scaled in place: one backward pass only"
         hidden, weight, bias = (None if part is None else part.mul_(grad.to(part.dtype)) for part in ctx.grads)
+        ctx.grads = None
         return hidden, weight, bias, None, None, None
 
 
@@ -89,5 +91,7 @@ def cross_entropy(model: Readable, batch: Batch, *, z_loss: float = 0.0) -> Loss
     if torch.is_autocast_enabled(hidden.device.type):
         hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
     with torch.autocast(hidden.device.type, enabled=False):
-        total = _ChunkedCrossEntropy.apply(hidden, weight, bias, targets, weights.to(torch.float32), z_loss)
+        total: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, weight, bias, targets, weights.to(torch.float32), z_loss
+        )
     return Loss(total, weights.sum())

@@ -7,16 +7,13 @@ The loss of a step is the sum over all its target tokens, in every micro-batch a
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
-import signal
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, final
+from typing import Any, Literal, NamedTuple, Protocol, final
 
 import numpy as np
 import torch
@@ -26,16 +23,20 @@ from torch.nn.parallel import DistributedDataParallel
 
 from textfer.batch import Batch
 from textfer.config import Options
-from textfer.data.stream import Cursor, Stream, prefetched
+from textfer.data.stream import Cursor, Step, Stream, prefetched
 from textfer.draws import address
-from textfer.errors import CheckpointError, NotFiniteError
-from textfer.training.checkpoint import Run, load_optimizer, optimizer_tensors, read_state
+from textfer.errors import CheckpointError, ConfigError, MachineError, NotFiniteError
+from textfer.training.checkpoint import OPTIMIZER, Run, load_optimizer, optimizer_tensors, read_state
 from textfer.training.distributed import World
-from textfer.training.loss import cross_entropy
+from textfer.training.events import Events
+from textfer.training.loss import Readable, cross_entropy
 from textfer.training.optim import OptimOptions, lr_at, make_optimizer
+from textfer.training.process import Signals, keep_blocks
 
-M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
 SAMPLE_ORIGINS = 8
+MAX_TRAILING = 1
+"""Steps whose numbers may still be on their way from a GPU when the next one is begun."""
+STATE_KEYS = {"seed", "cursor", "window", "last_loss", "scores", "scored_step", "best"}
 
 
 class TrainOptions(Options):
@@ -46,13 +47,13 @@ class TrainOptions(Options):
     batch_size: int = Field(32, gt=0)
     """Rows of one optimiser step, over all processes."""
     micro_batch_size: int | None = Field(None, gt=0)
-    """Rows of one forward pass of one process; smaller needs less memory and changes nothing else."""
+    """Rows of one forward pass of one process; smaller needs less memory and changes nothing but dropout's draws."""
     z_loss: float = Field(0.0, ge=0)
     """Weight of log²Z."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of activations; weights stay float32. auto = bfloat16 on devices that have it in hardware, else float32."""
     compile: bool = False
-    """torch.compile the step."""
+    """torch.compile the model's layers. Give data.fixed too, or every new shape is compiled anew."""
     log_every: int = Field(10, gt=0)
     """Steps between two lines of metrics.jsonl."""
     eval_every: int | None = Field(None, gt=0)
@@ -68,14 +69,18 @@ class TrainOptions(Options):
     optimizer: OptimOptions = OptimOptions()
 
 
-class Trainable(Protocol):
-    """What `fit` trains: a module with target states and a readout, and a way to save itself."""
-
-    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]: ...
-
-    def readout(self) -> tuple[Tensor, Tensor | None]: ...
+class Trainable(Readable, Protocol):
+    """What `fit` trains: a torch module with target states and a readout, and a way to save itself."""
 
     def save(self, folder: Path) -> None: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def train(self, mode: bool = True) -> object: ...
+
+    def eval(self) -> object: ...
 
 
 class Watcher(Protocol):
@@ -109,17 +114,32 @@ class Summary:
     """The signal that ended the run early."""
 
 
-@final
 class _Step(nn.Module):
-    """A model's summed loss as a forward pass: what DistributedDataParallel and torch.compile want to wrap."""
+    """A model's summed loss as a forward pass, which is what DistributedDataParallel wraps.
 
-    def __init__(self, model: nn.Module, z_loss: float) -> None:
+    Only `states` is compiled: what follows it selects and chunks by lengths that differ in every batch.
+    """
+
+    def __init__(self, model: Trainable, options: TrainOptions) -> None:
         super().__init__()
-        self.model = model
-        self.z_loss = z_loss
+        self.model = model  # registered: its parameters are those of this module
+        self.z_loss = options.z_loss
+        self.states = torch.compile(model.states) if options.compile else model.states
+        self.readout = model.readout
 
     def forward(self, batch: Batch) -> Tensor:
-        return cross_entropy(self.model, batch, z_loss=self.z_loss).sum  # type: ignore[arg-type]
+        """The summed loss."""
+        return cross_entropy(self, batch, z_loss=self.z_loss).sum
+
+
+class _Taken(NamedTuple):
+    """A step that was taken and whose numbers may still be on their way from the device."""
+
+    step: int
+    numbers: Tensor
+    """[3] summed loss, processes told to stop, processes whose last checkpoint is old; of all processes."""
+    norm: Tensor
+    read: Step
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
@@ -133,43 +153,16 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     )
 
 
-def keep_blocks() -> None:
-    """Lets glibc reuse large blocks instead of returning them: fresh pages cost a training step 10–20 % on a CPU."""
-    if sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, AttributeError):  # another libc: nothing to tune
-            libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-            libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-@final
-class _Signals:
-    """Notes the first SIGINT or SIGTERM so that the step can finish and be saved; a second one acts at once."""
-
-    def __init__(self) -> None:
-        self.caught: str | None = None
-        self._old: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._old[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        self.caught = signal.Signals(number).name
-        signal.signal(number, self._old[number])
-
-
 @final
 class Trainer:
     """One run: model, stream and optimiser on one process of a world. Use `fit`."""
 
-    def __init__(self, model: nn.Module, stream: Stream, run: Run, world: World, *, options: TrainOptions) -> None:
+    def __init__(self, model: Trainable, stream: Stream, run: Run, world: World, *, options: TrainOptions) -> None:
+        if stream.options.batch_size % world.size:
+            raise ConfigError(
+                f"training.batch_size: got {stream.options.batch_size} rows for {world.size} processes, "
+                "expected a multiple. Change one of the two."
+            )
         self.model, self.stream, self.run, self.world = model, stream, run, world
         self.options = options
         self.names = {parameter: name for name, parameter in model.named_parameters()}
@@ -179,79 +172,126 @@ class Trainer:
         self.cursor = Cursor()
         self.window = {"loss": 0.0, "targets": 0.0, "tokens": 0.0}
         """Sums since the last log line; saved too, so that a resumed run logs the same numbers."""
-        self.last_loss = math.nan
+        self.last_loss = self.last_norm = math.nan
         self.scores: dict[str, float] = {}
+        self.scored_step = 0
         self.best: dict[str, Any] | None = None
-        self.started = self.saved_at = time.monotonic()
-        self._pending: deque[tuple[int, Tensor, Tensor, tuple[str, ...]]] = deque()
-        module: nn.Module = _Step(model, options.z_loss)
-        if options.compile:
-            module = torch.compile(module)  # type: ignore[assignment]
-        if world.size > 1:
-            module = DistributedDataParallel(module, device_ids=None)
-        self._module = module
+        self.saved_at = time.monotonic()
+        self.told_to_stop = self.save_is_old = False
+        """What some process said at the last step whose numbers are here: the same in all processes."""
+        self.events: Events | None = None
+        self._pending: deque[_Taken] = deque()
+        module: nn.Module = _Step(model, options)
+        self._module = DistributedDataParallel(module) if world.size > 1 else module
 
     def resume(self) -> bool:
         """Takes up the newest checkpoint; False when there is none. Weights are the caller's to load."""
         steps = self.run.steps()
-        if not steps:
-            return False
-        path = self.run.at(steps[-1])
+        if steps:
+            self._take_up(self.run.at(steps[-1]))
+        if self.world.leads:
+            self.run.rewind(self.step if steps else -1)  # an attempt that saved nothing begins anew
+            if self.options.tensorboard:
+                self.events = Events(self.run.path, first_step=self.step + 1)
+            if steps and self.step < self.options.num_steps:
+                self.log({"step": self.step, "resumed": True})
+        return bool(steps)
+
+    def _take_up(self, path: Path) -> None:
         state = read_state(path)
+        if missing := sorted(STATE_KEYS - set(state)):
+            raise CheckpointError(
+                f"{path}: its state has no '{missing[0]}'. It is of another version; begin a new run."
+            )
         if state["seed"] != self.stream.options.seed:
             raise CheckpointError(f"{path}: made with seed {state['seed']}, expected {self.stream.options.seed}.")
-        load_optimizer(self.optimizer, self.names, path)
+        if OPTIMIZER in state["files"]:
+            load_optimizer(self.optimizer, self.names, path)
         self.step, self.cursor = state["step"], Cursor(*state["cursor"])
         self.window, self.last_loss = dict(state["window"]), state["last_loss"]
-        self.scores, self.best = state["scores"], state["best"]
-        if self.world.leads:
-            self.run.rewind(self.step)
-        return True
+        self.scores, self.scored_step, self.best = state["scores"], state["scored_step"], state["best"]
 
-    def train_step(self, batches: list[Batch]) -> tuple[Tensor, Tensor, float]:
-        """(summed loss of all processes, gradient norm, target tokens of all processes) of one optimiser step."""
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Writes a line of the run's log, and what it holds for TensorBoard. For the leading process."""
+        self.run.log({**record, "time": time.time()})
+        if self.events:
+            self.events.write(record)
+
+    def train_step(self, step: Step, *, stop: bool = False) -> None:
+        """Takes one optimiser step. `stop`: this process was told to end."""
         options, device = self.options, self.world.device
-        count = self.world.add_up(
-            torch.tensor(sum(batch.num_targets for batch in batches), device=device, dtype=torch.float64)
-        )
-        total = torch.zeros((), dtype=torch.float64, device=device)
         lr = lr_at(self.step, options.optimizer, options.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        for number, batch in enumerate(batches):
-            key = address(self.stream.options.seed, f"dropout/{self.world.rank}", self.step, np.array([number]))
-            torch.manual_seed(int(key[0]) >> 1)
-            last = number + 1 == len(batches)
-            quiet = self._module.no_sync() if self.world.size > 1 and not last else contextlib.nullcontext()
-            with quiet:
-                with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-                    loss = self._module(batch.to(device))
-                (loss * (self.world.size / count.to(loss.dtype))).backward()  # DDP takes the mean over processes
-            total += loss.detach().double()
-        limit = options.optimizer.clip_norm or math.inf
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit, foreach=None)
+        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+        try:
+            for number, batch in enumerate(step.batches):
+                total += self._backward(batch, number, step)
+        except torch.OutOfMemoryError as error:
+            raise MachineError(
+                f"step {self.step + 1}: {device} is out of memory. Lower training.micro_batch_size, or the lengths."
+            ) from error
+        norm = self._clipped_norm()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return self.world.add_up(total), norm, float(count)
+        old = options.save_every_seconds is not None and time.monotonic() - self.saved_at > options.save_every_seconds
+        said = [total.new_full((), float(flag)) for flag in (stop, old)]
+        numbers = self.world.add_up(torch.stack([total, *said]))
+        self._pending.append(_Taken(self.step, numbers, norm, step))
+        self.step += 1
+        self.cursor = step.cursor
 
-    def check_finite(self, *, ahead: int) -> None:
-        """Stops on a loss or gradient that is not finite. On a GPU the check trails `ahead` steps so as not to wait."""
+    def _backward(self, batch: Batch, number: int, step: Step) -> Tensor:
+        """The summed loss of one micro-batch, its gradients added."""
+        device = self.world.device
+        key = address(self.stream.options.seed, f"dropout/{self.world.rank}", self.step, np.array([number]))
+        torch.manual_seed(int(key[0]) >> 1)
+        last = number + 1 == len(step.batches)
+        quiet = contextlib.nullcontext() if last or self.world.size == 1 else self._module.no_sync()  # type: ignore[operator]
+        with quiet:
+            with torch.autocast(device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+                loss: Tensor = self._module(batch.to(device))
+            torch.autograd.backward(loss * (self.world.size / step.num_targets))  # DDP takes the mean over processes
+        return loss.detach()
+
+    def _clipped_norm(self) -> Tensor:
+        """The gradients' global norm, before they are scaled down where that is asked for."""
+        limit = self.options.optimizer.clip_norm
+        if limit is not None:
+            return nn.utils.clip_grad_norm_(self.model.parameters(), limit)
+        return nn.utils.get_total_norm([one.grad for one in self.model.parameters() if one.grad is not None])
+
+    def settle(self, *, ahead: int = 0) -> None:
+        """Reads the numbers of all steps taken but the last `ahead`: on a GPU they trail, so as not to wait for them.
+
+        Errors: NotFiniteError.
+        """
         while len(self._pending) > ahead:
-            step, total, norm, origins = self._pending.popleft()
-            if not (math.isfinite(float(total)) and math.isfinite(float(norm))):
-                what = "loss" if not math.isfinite(float(total)) else "gradient"
-                more = f" and {len(origins) - SAMPLE_ORIGINS} more" if len(origins) > SAMPLE_ORIGINS else ""
-                saved = self.run.steps()
-                raise NotFiniteError(
-                    f"step {step + 1}: the {what} is not finite (loss {float(total):g}, gradient {float(norm):g}); "
-                    f"examples: {', '.join(origins[:SAMPLE_ORIGINS])}{more}. Lower the rate, clip, or see these rows. "
-                    f"{f'The checkpoint of step {saved[-1]} is untouched.' if saved else 'Nothing was saved yet.'}"
-                )
+            taken = self._pending.popleft()
+            loss, stops, olds = taken.numbers.tolist()
+            self.last_norm = float(taken.norm)
+            if not (math.isfinite(loss) and math.isfinite(self.last_norm)):
+                raise NotFiniteError(self._not_finite(taken, loss, self.last_norm))
+            self.told_to_stop, self.save_is_old = stops > 0, olds > 0
+            self.window["loss"] += loss
+            self.window["targets"] += taken.read.num_targets
+            self.window["tokens"] += taken.read.num_tokens
+
+    def _not_finite(self, taken: _Taken, loss: float, norm: float) -> str:
+        origins = [origin for batch in taken.read.batches for origin in batch.origins]
+        more = f" and {len(origins) - SAMPLE_ORIGINS} more" if len(origins) > SAMPLE_ORIGINS else ""
+        saved = self.run.steps()
+        return (
+            f"step {taken.step + 1}: the {'gradient' if math.isfinite(loss) else 'loss'} is not finite (loss {loss:g}, "
+            f"gradient {norm:g}); examples: {', '.join(origins[:SAMPLE_ORIGINS])}{more}. "
+            f"Lower the rate, clip, or see these rows. "
+            f"{f'The checkpoint of step {saved[-1]} is untouched.' if saved else 'Nothing was saved yet.'}"
+        )
 
     def save(self) -> Path | None:
-        """A checkpoint of now, written by the leading process."""
+        """A checkpoint of now, written by the leading process. Every step taken must be settled."""
+        assert not self._pending, "numbers of steps are still on their way"
         path = None
-        self.check_finite(ahead=0)
         if self.world.leads:
             state = {
                 "seed": self.stream.options.seed,
@@ -259,10 +299,11 @@ class Trainer:
                 "window": self.window,
                 "last_loss": self.last_loss,
                 "scores": self.scores,
+                "scored_step": self.scored_step,
                 "best": self.best,
             }
-            save_model: Callable[[Path], None] = self.model.save  # type: ignore[assignment]
-            path = self.run.save(self.step, save_model, optimizer_tensors(self.optimizer, self.names), state)
+            assert set(state) == STATE_KEYS
+            path = self.run.save(self.step, self.model.save, optimizer_tensors(self.optimizer, self.names), state)
             wanted = self.run.steps()[-self.options.keep :]
             self.run.keep([*wanted, *([self.best["step"]] if self.best else [])])
         self.world.wait()
@@ -271,33 +312,30 @@ class Trainer:
 
 
 def fit(
-    model: nn.Module, stream: Stream, run: Run, world: World, *, options: TrainOptions, watcher: Watcher
+    model: Trainable, stream: Stream, run: Run, world: World, *, options: TrainOptions, watcher: Watcher
 ) -> Summary:
     """Trains `model` up to `options.num_steps`; a run with a checkpoint goes on where its optimiser and stream stood.
 
     Errors: NotFiniteError with step and origins. SIGINT and SIGTERM end the run after a checkpoint.
     """
     keep_blocks()
-    run.create()
+    started = time.monotonic()
+    if world.leads:
+        run.create()
     trainer = Trainer(model, stream, run, world, options=options)
     model.train()
     trainer.resume()
     watcher.started(trainer.step, options.num_steps)
-    start_step = trainer.step
-    with _Signals() as signals, contextlib.closing(_steps(trainer)) as steps:
-        for batches, cursor in steps:
-            _one_step(trainer, batches, cursor, watcher)
-            done = trainer.step == options.num_steps
-            stop = world.any(signals.caught is not None)
-            evaluate = done or (options.eval_every is not None and trainer.step % options.eval_every == 0)
-            if evaluate and not stop:
-                _evaluate(trainer, watcher)
-            if done or stop or _is_due(trainer, evaluated=evaluate):
-                path = trainer.save()
-                if path:
-                    watcher.saved(path)
-            if done or stop:
-                break
+    num_taken = options.num_steps - trainer.step
+    with Signals() as signals, contextlib.ExitStack() as stack:
+        if trainer.events:
+            stack.callback(trainer.events.close)
+        if trainer.step < options.num_steps:
+            _loop(trainer, watcher, signals)
+        elif trainer.scored_step < trainer.step:  # it was stopped between its last step and its evaluation
+            _evaluate(trainer, watcher)
+            _save(trainer, watcher)
+    stopped = trainer.told_to_stop
     best = trainer.best or {}
     return Summary(
         step=trainer.step,
@@ -305,64 +343,74 @@ def fit(
         scores=trainer.scores,
         best_step=best.get("step"),
         best_scores=best.get("scores", {}),
-        seconds=time.monotonic() - trainer.started if trainer.step > start_step else 0.0,
-        stopped_by=signals.caught,
+        seconds=time.monotonic() - started if num_taken else 0.0,
+        stopped_by=(signals.caught or "another process") if stopped else None,
     )
 
 
-def _steps(trainer: Trainer) -> Iterator[tuple[list[Batch], Cursor]]:
-    if trainer.step >= trainer.options.num_steps:
-        return
-    world = trainer.world
-    yield from prefetched(trainer.stream.steps(trainer.cursor, rank=world.rank, world=world.size))
-
-
-def _one_step(trainer: Trainer, batches: list[Batch], cursor: Cursor, watcher: Watcher) -> None:
-    options = trainer.options
+def _loop(trainer: Trainer, watcher: Watcher, signals: Signals) -> None:
+    """Steps, evaluations and checkpoints up to the last step, or until told to stop."""
+    options, world = trainer.options, trainer.world
     begun = time.monotonic()
-    lr = lr_at(trainer.step, options.optimizer, options.num_steps)
-    total, norm, count = trainer.train_step(batches)
-    origins = tuple(origin for batch in batches for origin in batch.origins)
-    trainer._pending.append((trainer.step, total, norm, origins))
-    trainer.check_finite(ahead=1 if trainer.world.device.type == "cuda" else 0)
-    trainer.step += 1
-    trainer.cursor = cursor
-    tokens = sum(batch.num_tokens for batch in batches) * trainer.world.size
-    if trainer.world.device.type == "cuda" and trainer.step % options.log_every:
-        trainer.window["loss"] = trainer.window["loss"] + total  # stays on the device until it is logged
-    else:
-        trainer.window["loss"] = float(trainer.window["loss"]) + float(total)
-    trainer.window["targets"] += count
-    trainer.window["tokens"] += tokens
-    record: dict[str, Any] = {"step": trainer.step, "tokens": tokens, "seconds": time.monotonic() - begun}
-    if trainer.step % options.log_every == 0 or trainer.step == options.num_steps:
-        window = trainer.window
-        trainer.last_loss = float(window["loss"]) / window["targets"]
-        record |= {"loss": trainer.last_loss, "lr": lr, "grad_norm": float(norm)}
-        record |= {"window_targets": window["targets"], "window_tokens": window["tokens"]}
-        trainer.window = {"loss": 0.0, "targets": 0.0, "tokens": 0.0}
-        if trainer.world.leads:
-            trainer.run.log({**record, "time": time.time()})
-    watcher.stepped(record)
+    with contextlib.closing(
+        prefetched(trainer.stream.steps(trainer.cursor, rank=world.rank, world=world.size))
+    ) as steps:
+        for step in steps:
+            trainer.train_step(step, stop=signals.caught is not None)
+            done = trainer.step == options.num_steps
+            evaluate = done or (options.eval_every is not None and trainer.step % options.eval_every == 0)
+            save = evaluate or bool(options.save_every and trainer.step % options.save_every == 0)
+            log = done or trainer.step % options.log_every == 0
+            trainer.settle(ahead=MAX_TRAILING if world.device.type == "cuda" and not (save or log) else 0)
+            stop, save = trainer.told_to_stop, save or trainer.told_to_stop or trainer.save_is_old
+            record = {"step": trainer.step, "tokens": step.num_tokens, "seconds": time.monotonic() - begun}
+            watcher.stepped({**record, **_log(trainer, record)} if log else record)
+            if evaluate and not stop:
+                _evaluate(trainer, watcher)
+            if save:
+                trainer.settle()
+                _save(trainer, watcher)
+            if done or stop:
+                return
+            begun = time.monotonic()
+
+
+def _log(trainer: Trainer, record: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of the window that ends here, logged."""
+    window, options = trainer.window, trainer.options
+    trainer.last_loss = window["loss"] / window["targets"]
+    found = {
+        "loss": trainer.last_loss,
+        "lr": lr_at(trainer.step - 1, options.optimizer, options.num_steps),
+        "grad_norm": trainer.last_norm,
+        "window_targets": window["targets"],
+        "window_tokens": window["tokens"],
+    }
+    trainer.window = dict.fromkeys(window, 0.0)
+    if trainer.world.leads:
+        trainer.log({**record, **found})
+    return found
 
 
 def _evaluate(trainer: Trainer, watcher: Watcher) -> None:
+    trainer.scored_step = trainer.step
     if trainer.world.leads:
         trainer.model.eval()
         scores = watcher.evaluate(trainer.step)
         trainer.model.train()
         if scores:
             main = next(iter(scores.values()))
-            if trainer.best is None or main > trainer.best["value"]:
-                trainer.best = {"step": trainer.step, "value": main, "scores": scores}
+            value = -math.inf if math.isnan(main) else main
+            if trainer.best is None or value > trainer.best["value"]:
+                trainer.best = {"step": trainer.step, "value": value, "scores": scores}
             trainer.scores = scores
-            record = {"step": trainer.step, "eval": scores, "time": time.time()}
-            trainer.run.log(record)
+            record = {"step": trainer.step, "eval": scores}
+            trainer.log(record)
             watcher.evaluated(record)
     trainer.world.wait()
 
 
-def _is_due(trainer: Trainer, *, evaluated: bool) -> bool:
-    options = trainer.options
-    old = options.save_every_seconds is not None and time.monotonic() - trainer.saved_at > options.save_every_seconds
-    return trainer.world.any(old) or bool(options.save_every and trainer.step % options.save_every == 0) or evaluated
+def _save(trainer: Trainer, watcher: Watcher) -> None:
+    path = trainer.save()
+    if path:
+        watcher.saved(path)
