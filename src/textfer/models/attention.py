@@ -86,7 +86,7 @@ class Ragged:
         """[Nq, H·K], [Nk, H·K], [Nk, H·K] → [Nq, H·K]"""
         q, k, v = (part.view(part.shape[0], num_heads, -1) for part in (q, k, v))
         bias = None if self.bias is None else self.bias.to(q.dtype)
-        out = apply_typed(_RaggedAttention, q, k, v, bias, self.spans, self.hidden, dropout)
+        out = apply_typed(_RaggedAttention, (q, k, v, bias, self.spans, self.hidden, dropout))
         return out.view(out.shape[0], -1)
 
 

@@ -55,7 +55,7 @@ class RMSNorm(nn.Module):
         """[…, D] → […, D] in the weight's dtype"""
         if _plain(x) and x.dtype == self.weight.dtype and x.dtype in (torch.float32, torch.float64):
             if torch.is_grad_enabled():
-                return apply_typed(_RMSNorm, x, self.weight, self.eps)
+                return apply_typed(_RMSNorm, (x, self.weight, self.eps))
             return (x * _rms_rate(x, self.eps)).mul_(self.weight)
         wide = torch.promote_types(x.dtype, torch.float32)
         normed = F.rms_norm(x.to(wide), (x.shape[-1],), self.weight.to(wide), self.eps)
@@ -67,7 +67,7 @@ def _plain(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def apply_typed(function: Any, *arguments: Any) -> Tensor:
+def apply_typed(function: Any, arguments: tuple[Any, ...]) -> Tensor:
     """`function.apply` with a type."""
     out: Tensor = function.apply(*arguments)
     return out
@@ -153,7 +153,7 @@ def drop(x: Tensor, rate: float) -> Tensor:
     if rate == 0:
         return x
     if _plain(x):
-        return apply_typed(_Drop, x, rate)
+        return apply_typed(_Drop, (x, rate))
     return F.dropout(x, rate)
 
 
@@ -161,7 +161,7 @@ def add_dropped(x: Tensor, y: Tensor, rate: float) -> Tensor:
     """`x + drop(y, rate)`: a residual branch joins."""
     if rate == 0 or not _plain(x):
         return x + F.dropout(y, rate) if rate else x + y
-    return apply_typed(_AddDropped, x, y, rate)
+    return apply_typed(_AddDropped, (x, y, rate))
 
 
 class FeedForward(nn.Module):

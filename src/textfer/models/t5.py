@@ -55,6 +55,7 @@ class T5Options(Options):
     max_distance: int = Field(128, ge=1)
     """Offsets from here on share one bucket."""
     norm_eps: float = Field(1e-6, gt=0)
+    """Added to the mean square before its root is taken."""
     arrangement: Literal["encdec", "causal", "prefix"] = "encdec"
     """Encoder and decoder; or one stack that sees what came before, without or with a prefix seen by all."""
 

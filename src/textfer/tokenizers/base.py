@@ -86,6 +86,7 @@ def split_at_sentinels(text: str, num_sentinels: int) -> list[str | int]:
 
 
 def listed(ids: TokenIds) -> list[int]:
+    """The ids as Python's own numbers, which the libraries below insist on."""
     return [int(i) for i in ids]
 
 

@@ -39,6 +39,7 @@ class TokenizerOptions(Options):
     """How a SentencePiece vocabulary is learnt. Padding is 0, the end mark 1, unknown 2, as T5 has them."""
 
     algorithm: Literal["unigram", "bpe"] = "unigram"
+    """unigram: T5's, keeps the likeliest pieces; bpe: merges the most frequent pairs."""
     vocab_size: int = Field(default=32_000, ge=4)
     """Pieces, with the three marks and (under byte_fallback) the 256 bytes, without the sentinels."""
     num_sentinels: int = Field(default=NUM_SENTINELS, ge=0, le=10_000)
@@ -56,6 +57,7 @@ class TokenizerOptions(Options):
     max_chars: int = Field(default=50_000_000, ge=10_000)
     """The sample's size; training takes some 30 bytes of memory for each."""
     max_sentences: int = Field(default=2_000_000, ge=1)
+    """The most lines in the sample."""
     num_threads: int = Field(default=4, ge=1)
     """The result depends on it in the last digits of the scores, hence no default that varies with the machine."""
     seed: int = 0
