@@ -11,13 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
-import time
 import typing
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from rounds import calls_for, measure, row
 from textfer.batch import Ids, Int32, Specials
 from textfer.draws import Draws, address
 from textfer.objectives import IidCorruption, Objective, SpanCorruption
@@ -87,24 +82,6 @@ def check(sides: dict[str, Callable[[], Any]]) -> None:
             assert len(made[0].targets) + 1 == TARGETS_LEN, name
 
 
-def measure(sides: dict[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds a call of every repeat of every side, the sides in turns; a repeat is as many calls as take 50 ms."""
-    calls = {}
-    for name, run in sides.items():
-        run()
-        start = time.perf_counter()
-        run()
-        calls[name] = max(1, round(0.05 / (time.perf_counter() - start)))
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            for _ in range(calls[name]):
-                run()
-            seconds[name].append((time.perf_counter() - start) / calls[name])
-    return seconds
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="a checkout of nanoT5; needs transformers and torch")
@@ -120,16 +97,10 @@ def main() -> None:
     }
     if args.peer:
         sizes[f"span corruption, {len(few)} rows a call: nanoT5"] = (few, peer(args.peer, few))
-    sides = {name: run for name, (_, run) in sizes.items()}
-    check(sides)
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    device = f"{platform.processor() or platform.machine()}, one of {os.cpu_count()} cores"
-    for name, seconds in measure(sides, repeats=args.repeats).items():
-        rates = [sizes[name][0].size / second / 1e6 for second in seconds]
-        low, _, high = statistics.quantiles(rates, n=4)
-        row = {"name": name, "value": round(statistics.median(rates), 2), "unit": "M raw tokens/s"}
-        row |= {"spread": [round(low, 2), round(high, 2)], "device": device, "commit": commit.stdout.strip()}
-        print(json.dumps(row), flush=True)
+    runs = {name: run for name, (_, run) in sizes.items()}
+    check(runs)
+    for name, seconds in measure(runs, repeats=args.repeats, calls=calls_for(runs, seconds=0.05)).items():
+        row(name, [sizes[name][0].size / second / 1e6 for second in seconds], "M raw tokens/s")
 
 
 if __name__ == "__main__":

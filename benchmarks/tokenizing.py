@@ -10,12 +10,7 @@ one process; the value is the median, the spread the range from the first to the
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
-import statistics
-import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +19,7 @@ import pyarrow.parquet as pq
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
+from rounds import measure, row
 from textfer.tokenizers import load_tokenizer
 
 
@@ -44,18 +40,6 @@ def t5x_processor(model: bytes) -> sentencepiece.SentencePieceProcessor:
     for number in reversed(range(100)):
         proto.pieces.add(piece=f"▁<extra_id_{number}>", score=0.0, type=4)
     return sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
-
-
-def measure(sides: dict[str, Callable[[], object]], *, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every repeat of every side, the sides in turns after one round of warming up."""
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
-        for name, run in sides.items():
-            start = time.perf_counter()
-            run()
-            if repeat:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def main() -> None:
@@ -98,19 +82,9 @@ def main() -> None:
     }
     encoded = [ours.encode(text) for text in texts]
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    device = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     for question, sides in questions.items():
         for side, seconds in measure(sides, repeats=args.repeats).items():
-            rates = [megabytes / second for second in seconds]
-            low, _, high = statistics.quantiles(rates, n=4)
-            row = {
-                "name": f"tokenizing, {question}: {side}",
-                "value": round(statistics.median(rates), 2),
-                "unit": "MB/s",
-            }
-            row |= {"spread": [round(low, 2), round(high, 2)], "device": device, "commit": commit.stdout.strip()}
-            print(json.dumps(row), flush=True)
+            row(f"tokenizing, {question}: {side}", [megabytes / second for second in seconds], "MB/s")
 
 
 if __name__ == "__main__":
