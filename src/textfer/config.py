@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from textfer.errors import ConfigError, nearest
 
@@ -27,6 +27,15 @@ class Options(BaseModel):
     """A set of options: frozen, typed, and refusing what it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, values: Any) -> Any:
+        """A lone text where a list of texts is expected: `data.tasks=squad`."""
+        if not isinstance(values, dict):
+            return values
+        lists = {name for name, part in cls.model_fields.items() if part.annotation == tuple[str, ...]}
+        return {key: (value,) if key in lists and isinstance(value, str) else value for key, value in values.items()}
 
 
 class Registry(Generic[T]):
@@ -110,13 +119,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     """One TOML file, or the JSON that a run saved, as a dictionary."""
     try:
         text = path.read_text(encoding="utf-8")
-        return dict(json.loads(text) if path.suffix == ".json" else tomllib.loads(text))
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}).") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}.") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: got a {type(values).__name__}, expected an object of settings.")
+    return values
 
 
 def preset_names() -> list[str]:
@@ -133,9 +145,13 @@ def find_recipe(name: str, *, beside: Path | None = None) -> Path:
             return path
     if (preset := PRESETS_DIR / f"{name}.toml").exists():
         return preset
+    if Path(name).is_dir():
+        raise ConfigError(f"{name}: this folder holds no recipe.json. Name a run folder, a file or a preset.")
     if name.endswith((".toml", ".json")) or "/" in name:
         raise ConfigError(f"{name}: no such file.")
-    raise ConfigError(f"unknown recipe '{name}'.{nearest(name, preset_names())}")
+    hint = nearest(name, preset_names())
+    hint = hint if "Did you mean" in hint else " Give a file, a run folder or a preset (`textfer show presets`)."
+    raise ConfigError(f"unknown recipe '{name}'.{hint}")
 
 
 def load_layers(name: str, *, beside: Path | None = None, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -145,8 +161,11 @@ def load_layers(name: str, *, beside: Path | None = None, seen: tuple[Path, ...]
         raise ConfigError(f"{path}: its base chain leads back to itself.")
     values = read_toml(path)
     bases = values.pop("base", [])
+    bases = [bases] if isinstance(bases, str) else bases
+    if not isinstance(bases, list) or not all(isinstance(base, str) for base in bases):
+        raise ConfigError(f"{path}: base is {bases!r}, expected a recipe's name or a list of names.")
     merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases:
         merged = merge(merged, load_layers(base, beside=path.parent, seen=(*seen, path)))
     return merge(merged, values)
 
@@ -165,12 +184,12 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_overrides(values: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
-    """`section.key=value` words laid on `values`. Values are read as TOML reads them."""
+    """`section.key=value` words laid on `values`. Values are read as TOML reads them, and `none` as no value."""
     merged: dict[str, Any] = dict(values)
     for word in words:
         key, equals, text = word.partition("=")
-        if not equals or not key.strip():
-            raise ConfigError(f"'{word}': expected section.key=value.")
+        if not equals or not all(part.strip() for part in key.split(".")):
+            raise ConfigError(f"'{word}': got no setting, expected section.key=value.")
         nested: Any = _value(text)
         for part in reversed(key.strip().split(".")):
             nested = {part: nested}
@@ -179,6 +198,8 @@ def apply_overrides(values: Mapping[str, Any], words: Sequence[str]) -> dict[str
 
 
 def _value(text: str) -> Any:
+    if text.strip().lower() == "none":  # TOML has no word for it
+        return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def listing(what: str, name: str | None = None) -> list[dict[str, Any]]:
 def resolved(name: str, overrides: Sequence[str] = ()) -> dict[str, Any]:
     """A recipe with all its options; of a preset that is only a size, what it says."""
     if not _exists(name):
-        raise ConfigError(f"unknown list or recipe '{name}'.{nearest(name, [*LISTS, *preset_names()])}")
+        hint = nearest(name, [*LISTS, *preset_names()])
+        hint = hint if "Did you mean" in hint else f" Lists: {', '.join(LISTS)}. Else give a recipe's name or file."
+        raise ConfigError(f"unknown list or recipe '{name}'.{hint}")
     layers = apply_overrides(load_layers(name), overrides)
     if not {"data", "training"} & layers.keys():
         return layers
@@ -71,7 +74,8 @@ def _mixtures() -> list[dict[str, Any]]:
 def _models() -> list[dict[str, Any]]:
     from textfer.models import MODELS
 
-    return _described(MODELS)
+    summaries = {name: sys.modules[MODELS.get(name).__module__].__doc__ or "" for name in MODELS.names()}
+    return [{"name": name, "summary": text.partition("\n")[0]} for name, text in summaries.items()]
 
 
 def _objectives() -> list[dict[str, Any]]:

@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as left:
         sys.exit(left.exit_code)
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # no word at all; click 8.1 has no such class
+            error.show(sys.stdout)
+            sys.exit(0)
         _fail(_usage(error), 2)
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted.", INTERRUPTED)
