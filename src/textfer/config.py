@@ -77,8 +77,10 @@ class Registry(Generic[T]):
     @contextmanager
     def temporary(self, name: str, part: T) -> Iterator[T]:
         """Registers `part` for the length of a `with` block: for tests."""
-        yield self.add(name, part)
-        del self._parts[name]
+        try:
+            yield self.add(name, part)
+        finally:
+            del self._parts[name]
 
     def _load(self) -> None:
         while self._modules:
@@ -191,8 +193,8 @@ def apply_overrides(values: Mapping[str, Any], words: Sequence[str]) -> dict[str
         if not equals or not all(part.strip() for part in key.split(".")):
             raise ConfigError(f"'{word}': got no setting, expected section.key=value.")
         nested: Any = _value(text)
-        for part in reversed(key.strip().split(".")):
-            nested = {part: nested}
+        for part in reversed(key.split(".")):
+            nested = {part.strip(): nested}
         merged = merge(merged, nested)
     return merged
 
