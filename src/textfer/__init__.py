@@ -15,13 +15,13 @@ __all__ = ["Answer", "Decoding", "TextToText", "load"]
 if TYPE_CHECKING:
     from textfer.answer import Answer, TextToText
     from textfer.generate import Decoding
-    from textfer.run import load
+    from textfer.parts import load
 
 _PLACES = {
     "Answer": "textfer.answer",
     "Decoding": "textfer.generate",
     "TextToText": "textfer.answer",
-    "load": "textfer.run",
+    "load": "textfer.parts",
 }
 
 

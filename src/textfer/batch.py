@@ -133,10 +133,7 @@ class Batch:
 
         def move(value: Any) -> Any:
             if isinstance(value, Side):
-                moved = (
-                    getattr(value, name).to(device, non_blocking=True) for name in ("ids", "segments", "positions")
-                )
-                return Side(*moved, runs=value.runs)
+                return Side(move(value.ids), move(value.segments), move(value.positions), value.runs)
             if isinstance(value, Mapping):
                 return {name: move(part) for name, part in value.items()}
             return value.to(device, non_blocking=True) if hasattr(value, "to") else value

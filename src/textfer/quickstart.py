@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textfer.answer import TextToText
@@ -10,8 +11,9 @@ from textfer.data.source import open_rows
 from textfer.data.task import TASKS
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
+from textfer.parts import build_model, build_tokenizer, load
 from textfer.recipe import Recipe, load_recipe
-from textfer.run import Display, build_model, build_tokenizer, load, run_train
+from textfer.run import Display, run_train
 from textfer.tokenizers.training import TokenizerOptions, train_sentencepiece
 from textfer.training.checkpoint import Run
 
@@ -24,15 +26,24 @@ What it cannot: anything else. It has 1–2 million parameters, a vocabulary of 
 the world; questions about real text need a larger model and real training data."""
 
 
-def run_quickstart(run_dir: Path, *, display: Display, say: Callable[[str], None], again: bool = False) -> int:
-    """Runs the whole demonstration in `run_dir`; the exit code of the command. A second run only measures and asks."""
-    run = Run(run_dir)
-    if again:
-        run.keep(())
+def run_quickstart(
+    run_dir: Path,
+    *,
+    display: Display,
+    say: Callable[[str], None],
+    again: bool = False,
+    overrides: Sequence[str] = (),
+) -> int:
+    """Runs the whole demonstration in `run_dir`; the exit code of the command. A second run only measures and asks.
+
+    `again` begins anew; `overrides` change the recipe.
+    """
+    if again and (run_dir / "recipe.json").exists():  # never a folder that is not a run
+        shutil.rmtree(run_dir)
     say("Textfer quickstart: everything below is made on this machine; nothing is downloaded.\n")
-    recipe = _recipe(run_dir, say)
+    recipe = _recipe(run_dir, overrides, say)
     before = _scores_before(recipe)
-    say(f"\nBefore training, on 200 held-out questions: {_line(before)}")
+    say(f"\nBefore training, on {before.num_examples} held-out questions:  {_line(before)}")
     summary = run_train(recipe, run_dir, display=display)
     assert summary is not None
     if summary.stopped_by:
@@ -40,23 +51,25 @@ def run_quickstart(run_dir: Path, *, display: Display, say: Callable[[str], None
         return 130
     reader = load(str(run_dir))
     after = _measure(reader.predictor, recipe)
-    say(f"After {summary.step:,} steps:                        {_line(after)}\n")
+    say(f"After {summary.step:,} steps, on the same questions:       {_line(after)}\n")
     _ask(reader, say)
     say(CAN)
     say(f"\nCurves and samples: {run_dir / 'report.html'}")
     say(f'Ask it yourself:    textfer ask --model {run_dir} --context "…" "…"')
-    say("Your own rows:      textfer train t5-own-file data.tasks=\"['my.csv']\"")
+    say(
+        f"Your own rows:      textfer train finetune init={run_dir} data.tasks='[\"my.csv\"]' eval.tasks='[\"my.csv\"]'"
+    )
     return 0
 
 
-def _recipe(run_dir: Path, say: Callable[[str], None]) -> Recipe:
+def _recipe(run_dir: Path, overrides: Sequence[str], say: Callable[[str], None]) -> Recipe:
     vocabulary = run_dir / "tokenizer"
     if not (vocabulary / "training.json").exists():
         rows = open_rows(TASKS.get(TASK).source, "train")
         texts = (text for _, row in rows.read(0, VOCAB_ROWS) for text in (row["context"], row["question"]))
         report = train_sentencepiece(texts, vocabulary, TokenizerOptions(vocab_size=VOCAB_SIZE, num_threads=2))
         say(f"Vocabulary: {report.num_pieces:,} pieces from {report.num_chars:,} characters, {report.seconds:.1f} s.")
-    return load_recipe("quickstart", [f'tokenizer.path="{vocabulary.resolve()}"'])
+    return load_recipe("quickstart", [f'tokenizer.path="{vocabulary.resolve()}"', *overrides])
 
 
 def _scores_before(recipe: Recipe) -> Report:

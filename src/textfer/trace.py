@@ -19,8 +19,8 @@ from textfer.data.tokens import examples_of
 from textfer.draws import address
 from textfer.errors import ConfigError
 from textfer.models import Model
+from textfer.parts import build_model, build_stream, build_tables, build_tokenizer
 from textfer.recipe import Recipe, find_task
-from textfer.run import build_model, build_stream, build_tables, build_tokenizer
 from textfer.tokenizers import Tokenizer
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World

@@ -36,7 +36,9 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("data", "models"), 2),
     **dict.fromkeys(("adapt", "generate"), 3),
     **dict.fromkeys(("training", "evaluate", "answer", "corpus"), 4),
-    **dict.fromkeys(("recipe", "run", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5),
+    **dict.fromkeys(
+        ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
+    ),
     "__init__": 5.5,  # `import textfer` offers what lies below it; only the front ends may ask the package itself
     **dict.fromkeys(("serve", "cli", "display", "__main__"), 6),
 }

@@ -1,0 +1,180 @@
+"""A recipe's parts, built: vocabulary, token tables, model, stream; and models loaded by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from textfer.answer import TextToText
+from textfer.batch import Specials
+from textfer.data.layout import Lens
+from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
+from textfer.data.task import Mixture, flatten
+from textfer.data.tokens import RowChoice, TokenTable, prepare
+from textfer.errors import CheckpointError, ConfigError
+from textfer.generate import Predictor
+from textfer.models import MODELS, Model, load_model
+from textfer.models.hub import find_model
+from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, task_names
+from textfer.tokenizers import Tokenizer, load_tokenizer
+from textfer.training.checkpoint import Run
+from textfer.training.distributed import World, pick_device
+
+
+def load(name: str, *, device: str = "auto") -> TextToText:
+    """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
+
+    Errors: CheckpointError when a file is damaged or missing.
+    """
+    model = load_model(model_folder(name)).to(pick_device(device))
+    tokenizer = tokenizer_of(name)
+    check_vocabulary(name, model, tokenizer)
+    return TextToText(Predictor(model.eval(), tokenizer), name)
+
+
+def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
+    """Refuses a vocabulary with more ids than the model has rows."""
+    if model.vocab_size < tokenizer.vocab_size:
+        raise CheckpointError(
+            f"{name}: the model has {model.vocab_size} token rows, its tokenizer {tokenizer.vocab_size} ids. "
+            "Give the tokenizer that the weights were trained with."
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """A recipe's parts, built."""
+
+    recipe: Recipe
+    tokenizer: Tokenizer
+    model: Model
+    tables: Mapping[str, TokenTable]
+    stream: Stream
+
+
+def source_of_weights(recipe: Recipe, run: Run) -> Path | None:
+    """Where the model's weights come from: the run's newest checkpoint, else `init`, else nowhere."""
+    checkpoint = run.latest()
+    if checkpoint is not None:
+        return checkpoint.path
+    return model_folder(recipe.init) if recipe.init else None
+
+
+def model_folder(name: str) -> Path:
+    """The hub-format folder behind a model's name: a run's best checkpoint, a folder, or a hub name fetched."""
+    path = Path(name)
+    if path.is_dir() and (best := Run(path).best()):
+        return best
+    return find_model(name)
+
+
+def build_tokenizer(recipe: Recipe) -> Tokenizer:
+    """The recipe's vocabulary; that of `init` when it names none."""
+    if recipe.tokenizer is not None:
+        return load_tokenizer(recipe.tokenizer.path)
+    assert recipe.init is not None
+    return tokenizer_of(recipe.init)
+
+
+def tokenizer_of(model: str) -> Tokenizer:
+    """The vocabulary that lies beside a model: in its run folder, or in its own."""
+    path = Path(model)
+    for folder in (path / "tokenizer", path.parent / "tokenizer"):
+        if folder.is_dir():
+            return load_tokenizer(str(folder))
+    return load_tokenizer(str(model_folder(model)))
+
+
+def build_model(recipe: Recipe, tokenizer: Tokenizer, run: Run) -> Model:
+    """The recipe's model, with the weights of the run's newest checkpoint or of `init` where there are any."""
+    weights = source_of_weights(recipe, run)
+    if weights is not None:
+        changed = {name: value for name, value in recipe.model.items() if name in SHAPELESS}
+        model = load_model(weights, changed)
+        check_vocabulary(str(weights), model, tokenizer)
+        return model
+    options = {name: value for name, value in recipe.model.items() if name != "name"}
+    torch.manual_seed(recipe.seed)
+    return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
+
+
+def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Specials, layout: str) -> Stream:
+    """The training stream of prepared tables."""
+    data, lens = recipe.data, Lens(recipe.data.inputs_len, recipe.data.targets_len)
+    objective = make_objective(recipe.objective) if recipe.objective else None
+    parts: dict[str, Part] = {}
+    for name, table in tables.items():
+        if find_task(name).plain:
+            assert objective is not None
+            parts[name] = Denoised(table, objective, lens, specials)
+        else:
+            parts[name] = Supervised(table, lens, specials.eos)
+    whole = Mixture(
+        name="data.tasks",
+        parts=dict.fromkeys(data.tasks),
+        max_examples=data.max_examples,
+        temperature=data.temperature,
+    )
+    for part in parts.values():
+        if isinstance(part, Denoised) and objective is not None:
+            _check_sentinels(objective.num_sentinels(part.raw_len), specials)
+    rates = flatten(whole, lambda name: len(parts[name]))
+    options = StreamOptions(
+        seed=recipe.seed,
+        layout=layout,
+        lens=lens,
+        specials=specials,
+        batch_size=recipe.training.batch_size,
+        pack=data.pack,
+        fixed=data.fixed,
+        micro_batch_size=recipe.training.micro_batch_size,
+    )
+    return Stream([parts[name] for name in rates], list(rates.values()), options)
+
+
+def _check_sentinels(needed: int, specials: Specials) -> None:
+    if needed > len(specials.sentinels):
+        raise ConfigError(
+            f"objective: may hide {needed} spans in a piece, the vocabulary has {len(specials.sentinels)} sentinels. "
+            "Lower data.inputs_len or the noise density, or train a vocabulary with more."
+        )
+
+
+def build_tables(
+    recipe: Recipe,
+    tokenizer: Tokenizer,
+    *,
+    data_dir: Path | None,
+    place: World,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, TokenTable]:
+    """Every task's token table; the leading process makes those that are missing, the others wait."""
+    tables: dict[str, TokenTable] = {}
+    choice = RowChoice(data_dir=data_dir, limit=recipe.data.limit, on_bad=recipe.data.on_bad)
+    for leads in (True, False):
+        if place.leads == leads:
+            for name in task_names(recipe.data.tasks):
+                told = partial(on_progress, name) if on_progress else None
+                tables[name] = prepare(find_task(name), recipe.data.split, tokenizer, choice, on_progress=told)
+        place.wait()
+    return tables
+
+
+def build_parts(
+    recipe: Recipe,
+    run: Run,
+    place: World,
+    *,
+    data_dir: Path | None,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> Parts:
+    """Everything a run needs, in memory."""
+    tokenizer = build_tokenizer(recipe)
+    tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
+    model = build_model(recipe, tokenizer, run)
+    stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
+    return Parts(recipe=recipe, tokenizer=tokenizer, model=model.to(place.device), tables=tables, stream=stream)
