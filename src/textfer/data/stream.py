@@ -174,10 +174,11 @@ class Denoised:
 
 @final
 class Schedule:
-    """Position → (task, draw): every prefix of the stream holds each task at its rate, within about one example.
+    """Position → (task, draw): each prefix holds each task at its rate, as a rule within one example, never off by two.
 
     A Huffman tree over the rates; at each node the first n items give floor(n·p + ½) to its left side, so counts are a
-    closed formula of the position and never drift.
+    closed formula of the position and never drift. A side is off by ½ and by p times what its node is off; in a Huffman
+    tree p is at most ⅔ for a side that is split again, so that such a side is off by less than 1½ and a task by 2.
     """
 
     def __init__(self, rates: Sequence[float]) -> None:
