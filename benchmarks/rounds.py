@@ -18,18 +18,25 @@ from typing import Any
 
 
 def measure(
-    sides: Mapping[str, Callable[[], object]], *, repeats: int, calls: Mapping[str, int] | None = None
+    sides: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    calls: Mapping[str, int] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of one call, of every repeat of every side, the sides in turns after one round of warming up."""
+    """Seconds of one call, of every repeat of every side, the sides in turns after one round of warming up.
+
+    `clock=time.process_time`: seconds of CPU, which leave out the time given to other processes.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, run in sides.items():
             count = calls[name] if calls else 1
-            start = time.perf_counter()
+            start = clock()
             for _ in range(count):
                 run()
             if repeat:
-                seconds[name].append((time.perf_counter() - start) / count)
+                seconds[name].append((clock() - start) / count)
     return seconds
 
 
