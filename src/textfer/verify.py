@@ -17,8 +17,9 @@ from torch import Tensor
 from textfer.batch import Batch, Side
 from textfer.data.stream import Cursor
 from textfer.errors import ConfigError
+from textfer.parts import build_parts
 from textfer.recipe import Recipe
-from textfer.run import Display, Observer, build_parts
+from textfer.run import Display, Observer
 from textfer.training.checkpoint import Run, read_state
 from textfer.training.distributed import World, world
 from textfer.training.trainer import fit
@@ -46,11 +47,12 @@ def verify_resume(
     """Trains `num_steps` in one go, and again from the checkpoint of `stop_at`; compares all numbers."""
     if not 0 < stop_at < num_steps:
         raise ConfigError(f"--stop-at: got {stop_at}, expected 1 to {num_steps - 1}.")
-    shortened = {"num_steps": num_steps, "log_every": 1, "save_every": stop_at, "eval_every": None, "keep": num_steps}
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         raise ConfigError("verify-resume: runs in one process. Start it without torchrun.")
+    shortened = {"num_steps": num_steps, "log_every": 1, "save_every": stop_at, "eval_every": None, "keep": num_steps}
     training = recipe.training.model_copy(update=shortened)
-    recipe = recipe.model_copy(update={"training": training, "eval": recipe.eval.model_copy(update={"tasks": ()})})
+    nothing = recipe.eval.model_copy(update={"tasks": (), "loss_rows": None})
+    recipe = recipe.model_copy(update={"training": training, "eval": nothing})
     with TemporaryDirectory(prefix="textfer-verify-") as folder, world(recipe.device) as place:
         unbroken, resumed = Run(Path(folder) / "unbroken"), Run(Path(folder) / "resumed")
         before, batches = _train(recipe, unbroken, place, display=display, data_dir=data_dir)
@@ -70,7 +72,7 @@ def _train(
     recipe: Recipe, run: Run, place: World, *, display: Display, data_dir: Path | None, start: int = 0
 ) -> tuple[dict[str, Tensor], list[str]]:
     """(final weights, digest of every step's batches from `start` on)"""
-    parts = build_parts(recipe, run, place, data_dir=data_dir, display=display)
+    parts = build_parts(recipe, run, place, data_dir=data_dir, on_progress=display.preparing)
     cursor = Cursor(*read_state(run.at(start))["cursor"]) if start else Cursor()
     steps = islice(parts.stream.steps(cursor), recipe.training.num_steps - start)
     digests = [batch_digest(step.batches) for step in steps]

@@ -48,6 +48,7 @@ class Run:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.metrics_path = path / "metrics.jsonl"
+        self.samples_path = path / "samples.jsonl"
 
     def create(self) -> None:
         """Makes the folder."""
@@ -72,15 +73,16 @@ class Run:
 
     def rewind(self, step: int) -> None:
         """Drops what was logged after `step`: those steps will be taken again."""
-        if not self.metrics_path.exists():
-            return
-        work = self.path / ".metrics.part"
-        with saving(self.metrics_path):
-            with work.open("w", encoding="utf-8") as file:
-                for record in each_record(self.metrics_path):
-                    if record["step"] <= step:
-                        file.write(json.dumps(record) + "\n")
-            os.replace(work, self.metrics_path)
+        for path in (self.metrics_path, self.samples_path):
+            if not path.exists():
+                continue
+            work = self.path / f".{path.name}.part"
+            with saving(path):
+                with work.open("w", encoding="utf-8") as file:
+                    for record in each_record(path):
+                        if record["step"] <= step:
+                            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+                os.replace(work, path)
 
     def steps(self) -> list[int]:
         """Steps with a finished checkpoint, rising."""
