@@ -133,6 +133,8 @@ class T5(nn.Module):
         Source: Mesh TensorFlow's rules for T5: queries (D·K)^-0.5, else fan-in^-0.5, embeddings 1. An output layer of
         its own gets D^-0.5 (variance scaling, as in T5X), so that the first loss is near ln V.
         """
+        if self.embedding.weight.is_meta:  # about to be loaded; drawing without memory imports a compiler first (1 s)
+            return
         dim, inner = self.options.model_dim, self.options.num_heads * self.options.head_dim
         std = {
             "embedding": 1.0,
