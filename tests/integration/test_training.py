@@ -306,6 +306,7 @@ def test_rows_must_divide_among_processes(tiny_recipe: Write, tmp_path: Path) ->
         Trainer(parts.model, parts.stream, Run(tmp_path), World(ALONE.device, 0, 3), options=recipe.training)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # the compiler looks at tensors it takes over
 def test_a_compiled_model_has_the_same_loss(
     tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
