@@ -7,6 +7,7 @@ to end and the offsets between examples, so that any example and any length is o
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from bisect import bisect_right
@@ -144,7 +145,7 @@ def open_table(path: Path) -> TokenTable:
                 np.memmap(path / f"{side}.bin", dtype=kind, mode="r", shape=(size,)) if size else np.zeros(0, kind)
             )
         rows = np.load(path / "rows.npy", mmap_mode="r")
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path}: not a whole token table ({error}). Delete the folder; it will be made again."
         ) from None
@@ -201,11 +202,15 @@ def _make(
     work = Path(tempfile.mkdtemp(prefix=".making-", dir=path.parent))
     try:
         _write(work, name, pairs, tokenizer, on_progress)
+        for file in work.iterdir():
+            with file.open("rb") as whole:
+                os.fsync(whole.fileno())
         try:
             work.rename(path)
-        except OSError:  # another process was faster, with the same content
-            if not (path / "meta.json").exists():
-                raise
+        except OSError:
+            if not (path / "meta.json").exists():  # somebody cleared the folder, but not all of it
+                shutil.rmtree(path, ignore_errors=True)
+                work.rename(path)  # else another process was faster, with the same content
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
