@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from textfer.run import Outline
 
 LINE_EVERY_SECONDS = 30.0
+FILE_WIDTH = 160
+"""Characters a line where nobody's window decides: nothing is folded or cut in a log."""
 SPEED_WINDOW_STEPS = 20
 
 
@@ -32,7 +35,8 @@ class Terminal:
     """A bar with ETA, tokens/s, loss and learning rate; plain lines where there is no terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        width = None if sys.stderr.isatty() else FILE_WIDTH
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, width=width)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
@@ -74,7 +78,7 @@ class Terminal:
             self.console.print(f"weights from {outline.weights}{after}")
         table = Table(box=None, pad_edge=False)
         for name in ("task", "examples", "rate", "epochs", "tokens", "cut inputs", "cut targets", "skipped"):
-            table.add_column(name, justify="left" if name == "task" else "right")
+            table.add_column(name, justify="left" if name == "task" else "right", overflow="fold")
         for task in outline.tasks:
             counts = (task.cut_inputs, task.cut_targets, task.num_skipped)
             numbers = f"{task.num_examples:,}", f"{task.rate:.4f}", f"{task.epochs:.2f}", f"{task.tokens:,}"

@@ -69,8 +69,9 @@ def trace_recipe(recipe: Recipe, number: int, *, data_dir: Path | None = None) -
     yield Stage("place in the stream", "data/stream.py", (place_line,))
     ids = part.ids([index], address(recipe.seed, part.name, epoch, np.array([index])))[0]
     if isinstance(part, Denoised):
-        raw = table.joined(index * part.raw_len, (index + 1) * part.raw_len, eos=None)
-        yield Stage("raw text", "data/tokens.py", (f"{len(raw)} tokens: {_short(tokenizer.decode(raw))}",))
+        raw, origin = part.piece(int(index))
+        text = _pieces(raw, tokenizer)
+        yield Stage("raw text", "data/stream.py", (f"{len(raw)} tokens from {origin}: {text}",))
     else:
         yield from trace_task(find_task(name), recipe.data.split, int(table.rows[index]), data_dir=data_dir)
     yield Stage(

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted.", INTERRUPTED)
     except BrokenPipeError:  # the reader has seen enough; nothing is left to flush when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(1)
     except Exception as error:
         if debug:
             raise

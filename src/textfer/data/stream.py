@@ -140,7 +140,7 @@ class Denoised:
         return self._num
 
     def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
-        pieces = [self._piece(int(index)) for index in indices]
+        pieces = [self.piece(int(index)) for index in indices]
         by_len: dict[int, list[int]] = {}
         for number, (tokens, _) in enumerate(pieces):
             by_len.setdefault(len(tokens), []).append(number)
@@ -150,7 +150,8 @@ class Denoised:
             made.update(zip(numbers, self._objective(tokens, self._specials, Draws(keys[numbers])), strict=True))
         return [self._finished(made[number], pieces[number][1]) for number in range(len(pieces))]
 
-    def _piece(self, index: int) -> tuple[Int32, str]:
+    def piece(self, index: int) -> tuple[Int32, str]:
+        """(the text's own tokens, where they stand) of one piece, before the objective."""
         if self._ends is None:
             start = index * self.raw_len
             return self._table.joined(start, start + self.raw_len, eos=self._document_eos), f"{self.name}:token {start}"
