@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +30,7 @@ from textfer.run import run_train
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World
 from textfer.training.loss import cross_entropy
-from textfer.training.trainer import Summary, Trainer, TrainOptions, fit
+from textfer.training.trainer import MAX_TRAILING, Summary, Trainer, TrainOptions, fit
 from textfer.verify import verify_resume
 
 Write = Callable[..., Path]
@@ -350,9 +351,48 @@ def test_a_rate_far_too_high_ends_with_exit_code_5(tiny_recipe: Write, tmp_path:
     assert "Nothing was saved yet." in told
 
 
-def test_the_thread_that_reads_ahead_ends_with_the_run(tiny_recipe: Write, tmp_path: Path) -> None:
-    import threading
+def test_numbers_that_trail_change_nothing(tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU, where a step's numbers are read when the next one is under way."""
+    recipe = load_recipe(str(tiny_recipe(num_steps=8)), ["training.log_every=4", "training.save_every=3"])
+    train(recipe, tmp_path / "at-once")
+    monkeypatch.setitem(MAX_TRAILING, "cpu", 2)
+    train(recipe, tmp_path / "trailing")
+    assert_equal(tmp_path / "trailing", tmp_path / "at-once")
+    summary = train(recipe, tmp_path / "stopped", Stopping(4, signal.SIGINT))
+    assert summary.step in (6, 7), "the news trails by two steps"
+    train(recipe, tmp_path / "stopped")
+    assert_equal(tmp_path / "stopped", tmp_path / "at-once")
 
+
+def test_a_gradient_that_is_not_finite_is_found_before_it_is_saved(
+    tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MAX_TRAILING, "cpu", 9)
+    words = ["training.save_every=5", "training.log_every=100"]
+    recipe = load_recipe(str(tiny_recipe(num_steps=20)), words)
+    parts, display = parts_of(recipe, tmp_path / "run"), Quiet()
+    weight = next(parts.model.parameters())
+    weight.register_hook(lambda grad: grad * (math.inf if len(display.steps) == 6 else 1))
+    with pytest.raises(NotFiniteError, match=r"^step 7: the (gradient|loss) is not finite .* step 5 is untouched"):
+        fit(parts.model, parts.stream, Run(tmp_path / "run"), ALONE, options=recipe.training, watcher=display)
+    assert Run(tmp_path / "run").steps() == [5]
+
+
+class Crowd(World):
+    """One process that hears what others would say."""
+
+    def add_up(self, tensor: Tensor) -> Tensor:
+        return tensor + torch.tensor([0.0, 1.0, 0.0])
+
+
+def test_all_stop_when_one_process_is_told_to(tiny_recipe: Write, tmp_path: Path) -> None:
+    recipe = load_recipe(str(tiny_recipe()))
+    parts, run = parts_of(recipe, tmp_path / "run"), Run(tmp_path / "run")
+    summary = fit(parts.model, parts.stream, run, Crowd(ALONE.device), options=recipe.training, watcher=Quiet())
+    assert (summary.step, summary.stopped_by, run.steps()) == (1, "another process", [1])
+
+
+def test_the_thread_that_reads_ahead_ends_with_the_run(tiny_recipe: Write, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         train(load_recipe(str(tiny_recipe())), tmp_path / "run", Stopping(2))
     assert [one.name for one in threading.enumerate() if one.name == "textfer-prefetch"] == []

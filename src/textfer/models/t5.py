@@ -187,7 +187,7 @@ class T5(nn.Module):
         else:
             states = self.hidden(batch).flatten(0, 1)
         counts = weights > 0
-        if not (counts.device.type == "cpu" and bool(counts.all())):
+        if torch.compiler.is_compiling() or not (counts.device.type == "cpu" and bool(counts.all())):
             where = counts.nonzero().squeeze(1)
             states, targets, weights = states[where], targets[where], weights[where]
         return self._scaled(states), targets, weights

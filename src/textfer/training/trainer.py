@@ -34,8 +34,8 @@ from textfer.training.optim import OptimOptions, lr_at, make_optimizer
 from textfer.training.process import Signals, keep_blocks
 
 SAMPLE_ORIGINS = 8
-MAX_TRAILING = 1
-"""Steps whose numbers may still be on their way from a GPU when the next one is begun."""
+MAX_TRAILING = {"cuda": 1}
+"""Steps whose numbers may still be on their way from such a device when the next one is begun; elsewhere none."""
 STATE_KEYS = {"seed", "cursor", "window", "last_loss", "scores", "scored_step", "best"}
 
 
@@ -361,7 +361,7 @@ def _loop(trainer: Trainer, watcher: Watcher, signals: Signals) -> None:
             evaluate = done or (options.eval_every is not None and trainer.step % options.eval_every == 0)
             save = evaluate or bool(options.save_every and trainer.step % options.save_every == 0)
             log = done or trainer.step % options.log_every == 0
-            trainer.settle(ahead=MAX_TRAILING if world.device.type == "cuda" and not (save or log) else 0)
+            trainer.settle(ahead=0 if save or log else MAX_TRAILING.get(world.device.type, 0))
             stop, save = trainer.told_to_stop, save or trainer.told_to_stop or trainer.save_is_old
             record = {"step": trainer.step, "tokens": step.num_tokens, "seconds": time.monotonic() - begun}
             watcher.stepped({**record, **_log(trainer, record)} if log else record)
