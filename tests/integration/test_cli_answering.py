@@ -152,7 +152,7 @@ def test_another_vocabulary(call: Any, model: Path, tmp_path: Path) -> None:
     folder = broken(model, tmp_path)
     shutil.rmtree(folder / "tokenizer")
     texts = (str(reading_row("train", index)["context"]) for index in range(300))
-    options = TokenizerOptions(vocab_size=250, num_sentinels=300, byte_fallback=False)
+    options = TokenizerOptions(vocab_size=240, num_sentinels=300, byte_fallback=False)
     train_sentencepiece(texts, folder / "tokenizer", options)
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
     refused(
