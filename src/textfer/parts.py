@@ -33,6 +33,7 @@ def load(name: str, *, device: str = "auto") -> TextToText:
     model = load_model(model_folder(name)).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
+    model.lay_for_generation()
     return TextToText(Predictor(model.eval(), tokenizer), name)
 
 
