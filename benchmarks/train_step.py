@@ -36,6 +36,7 @@ from textfer.batch import Batch, Ids
 from textfer.data.layout import Lens
 from textfer.data.stream import Cursor, Step, Stream, StreamOptions, Supervised
 from textfer.data.tokens import RowChoice, prepare
+from textfer.models.layers import product
 from textfer.models.t5 import T5
 from textfer.recipe import find_task
 from textfer.tokenizers import Tokenizer, load_tokenizer
@@ -51,7 +52,8 @@ WARM_STEPS = 4
 LR, EPS = 1e-4, 1e-6
 CLOCK = time.process_time if os.environ.get("OMP_NUM_THREADS") == "1" else time.perf_counter
 """One thread: seconds of CPU are those of the clock on a quiet machine, and on a busy one tell of the program only."""
-CEILING = "matrix product 2048³"
+CEILING, FAST_CEILING = "matrix product 2048³, MKL", "matrix product 2048³, oneDNN"
+WITHOUT = "textfer, products by MKL"
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Sides:
     def ours(self, step: Step) -> None:
         self.trainer.train_step(step)
         self.trainer.settle()
+
+    def ours_by_mkl(self, step: Step) -> None:
+        with torch.backends.mkldnn.flags(enabled=False):
+            self.ours(step)
 
     def theirs(self, inputs: dict[str, Tensor]) -> None:
         self.peer(**inputs).loss.backward()
@@ -172,10 +178,11 @@ def compare(name: str, sides: dict[str, Callable[[], object]], work: dict[str, I
         return go
 
     matrix = torch.randn(2048, 2048)
+    ceilings = {CEILING: lambda: torch.mm(matrix, matrix), FAST_CEILING: lambda: product(matrix, matrix)}
     seconds = measure(
-        {side: run(side) for side in work} | {CEILING: lambda: torch.mm(matrix, matrix)},
+        {side: run(side) for side in work} | ceilings,
         repeats=rounds,
-        calls=dict.fromkeys(work, 1) | {CEILING: 3},
+        calls=dict.fromkeys(work, 1) | dict.fromkeys(ceilings, 3),
         clock=CLOCK,
     )
     rates = {
@@ -191,13 +198,13 @@ def compare(name: str, sides: dict[str, Callable[[], object]], work: dict[str, I
                 ratio = quartiles([ours / theirs for ours, theirs in zip(rates[base], rates[side], strict=True)])
                 more[f"{base} / this"] = [round(part, 2) for part in ratio]
         row(f"training, {name}: {side}", rates[side], "real tokens/s", **more)
-    ceiling = [2 * 2048**3 / second for second in seconds[CEILING]]
-    row(f"training, {name}: {CEILING}, fp32", [one / 1e9 for one in ceiling], "GFLOP/s")
-    work_done = [
-        model_flops(step) / second / most
-        for step, second, most in zip(taken["textfer"][1:], seconds["textfer"], ceiling, strict=True)
-    ]
-    row(f"training, {name}: share of that ceiling, textfer", work_done, "of 1")
+    for ceiling, side in ((CEILING, WITHOUT), (FAST_CEILING, "textfer")):
+        most = [2 * 2048**3 / second for second in seconds[ceiling]]
+        row(f"training, {name}: {ceiling}, fp32", [one / 1e9 for one in most], "GFLOP/s", clock=CLOCK.__name__)
+        if side in work:
+            done = zip(taken[side][1:], seconds[side], most, strict=True)
+            shares = [model_flops(step) / second / one for step, second, one in done]
+            row(f"training, {name}: share of that, {side}", shares, "of 1", clock=CLOCK.__name__)
 
 
 def squad(stream: Stream, both: Sides, *, name: str, rounds: int, padded: bool) -> None:
@@ -215,6 +222,7 @@ def squad(stream: Stream, both: Sides, *, name: str, rounds: int, padded: bool) 
 
     sides = {
         "textfer": ours,
+        WITHOUT: both.ours_by_mkl,
         "transformers, padded to 512": lambda step: both.theirs(fixed[id(step)]),
         "transformers, padded to the longest": lambda step: both.theirs(inputs[id(step)]),
         "transformers, grouped": lambda step: both.theirs(inputs[id(step)]),
@@ -237,7 +245,11 @@ def dense(stream: Stream, both: Sides, *, rounds: int) -> None:
         ]
         steps.append(as_step(stream, rows))
     inputs = {id(step): peer_inputs(step.batches[0], fixed=False) for step in steps}
-    sides = {"textfer": both.ours, "transformers": lambda step: both.theirs(inputs[id(step)])}
+    sides = {
+        "textfer": both.ours,
+        WITHOUT: both.ours_by_mkl,
+        "transformers": lambda step: both.theirs(inputs[id(step)]),
+    }
     compare("dense 512/114, batch 4", sides, {side: iter(steps) for side in sides}, rounds)  # type: ignore[arg-type]
 
 

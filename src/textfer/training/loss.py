@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from textfer.batch import Batch, Loss
+from textfer.models.layers import product
 
 CHUNK_NUMBERS = 1 << 23
 """Logits held at once: 32 MiB in fp32."""
@@ -42,11 +43,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros(
             (), dtype=torch.float64 if hidden.dtype == torch.float64 else torch.float32, device=hidden.device
         )
-        product = weight.to(hidden.dtype)
+        matrix = weight.to(hidden.dtype)
         chunk = max(16, CHUNK_NUMBERS // weight.shape[0])
         for start in range(0, hidden.shape[0], chunk):
             part, target, share = (tensor[start : start + chunk] for tensor in (hidden, targets, weights))
-            logits = part @ product.T
+            logits = product(part, matrix)
             if bias is not None:
                 logits = logits + bias
             logits = logits.to(total.dtype)
@@ -64,7 +65,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 grad_bias += slope.sum(0)
             slope = slope.to(hidden.dtype)
             if grad_hidden is not None:
-                torch.mm(slope, product, out=grad_hidden[start : start + chunk])
+                grad_hidden[start : start + chunk] = product(slope, matrix.t())
             if grad_weight is not None:
                 if hidden.dtype == grad_weight.dtype:
                     grad_weight.addmm_(slope.T, part)
