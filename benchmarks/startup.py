@@ -5,11 +5,14 @@
 The peer is the import alone that a program with transformers' T5 begins with; it has not read a model yet. The model
 that answers is a two-layer T5 over bytes with random weights, made here: what is measured is the way to the answer, not
 the model. Files are in the system's cache after the first, unmeasured round.
+Seconds of CPU are told besides: on a quiet machine they are nearly all of the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from rounds import measure, quartiles, row
+from rounds import measure, quartiles, rounded, row
 from textfer.models.t5 import T5
 from textfer.tokenizers import load_tokenizer
 
@@ -36,9 +39,14 @@ def make_model(folder: Path) -> Path:
     return folder / "model"
 
 
-def command(*words: str) -> Callable[[], None]:
+def command(spent: list[float], *words: str) -> Callable[[], None]:
+    """A new process to its end; its seconds of CPU are noted."""
+
     def run() -> None:
+        before = os.times()
         subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+        after = os.times()
+        spent.append(sum(after[2:4]) - sum(before[2:4]))
 
     return run
 
@@ -50,19 +58,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = str(make_model(Path(folder)))
         question = ("ask", "--model", model, "--context", "Anna Baker lives in Paris.", "Where does Anna live?")
-        sides = {
-            "textfer --help": command("-m", "textfer", "--help"),
-            "import textfer": command("-c", "import textfer"),
-            "import textfer, a model's class too": command("-c", "import textfer.models.t5"),
-            "textfer ask, first answer": command("-m", "textfer", *question),
-            "transformers: import T5ForConditionalGeneration": command("-c", PEER),
-            "torch: import alone": command("-c", "import torch"),
+        words = {
+            "textfer --help": ("-m", "textfer", "--help"),
+            "import textfer": ("-c", "import textfer"),
+            "import textfer, a model's class too": ("-c", "import textfer.models.t5"),
+            "textfer ask, first answer": ("-m", "textfer", *question),
+            "transformers: import T5ForConditionalGeneration": ("-c", PEER),
+            "torch: import alone": ("-c", "import torch"),
         }
-        seconds = measure(sides, repeats=args.rounds)
+        spent: dict[str, list[float]] = {name: [] for name in words}
+        seconds = measure({name: command(spent[name], *words[name]) for name in words}, repeats=args.rounds)
     peer = seconds["transformers: import T5ForConditionalGeneration"]
     for name, times in seconds.items():
         ratio = quartiles([theirs / ours for ours, theirs in zip(times, peer, strict=True)])
-        row(f"start, {name}", times, "s", **{"transformers' import / this": [round(part, 2) for part in ratio]})
+        more = {"of CPU": rounded(statistics.median(spent[name][1:]))}
+        row(f"start, {name}", times, "s", **more, **{"transformers' import / this": [round(part, 2) for part in ratio]})
 
 
 if __name__ == "__main__":
