@@ -21,6 +21,7 @@ TASK = "reading"
 VOCAB_SIZE = 500
 VOCAB_ROWS = 2000
 NUM_QUESTIONS = 3
+WRITTEN = ("step_*", "tokenizer", "*.jsonl", "predictions-*.json", "recipe.json", "run.json", "report.html")
 CAN = """What this model can do: answer questions of the kind it was trained on, about people it has never met.
 What it cannot: anything else. It has 1–2 million parameters, a vocabulary of made-up paragraphs, and no knowledge of
 the world; questions about real text need a larger model and real training data."""
@@ -38,8 +39,8 @@ def run_quickstart(
 
     `again` begins anew; `overrides` change the recipe.
     """
-    if again and (run_dir / "recipe.json").exists():  # never a folder that is not a run
-        shutil.rmtree(run_dir)
+    if again:
+        _clear(run_dir)
     say("Textfer quickstart: everything below is made on this machine; nothing is downloaded.\n")
     recipe = _recipe(run_dir, overrides, say)
     before = _scores_before(recipe)
@@ -60,6 +61,13 @@ def run_quickstart(
         f"Your own rows:      textfer train finetune init={run_dir} data.tasks='[\"my.csv\"]' eval.tasks='[\"my.csv\"]'"
     )
     return 0
+
+
+def _clear(run_dir: Path) -> None:
+    """Removes what a run wrote, and nothing else that may lie there."""
+    for pattern in WRITTEN:
+        for path in run_dir.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _recipe(run_dir: Path, overrides: Sequence[str], say: Callable[[str], None]) -> Recipe:

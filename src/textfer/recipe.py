@@ -18,7 +18,7 @@ from textfer.data.task import MIXTURES, TASKS, Task
 from textfer.data.tasks.files import file_task
 from textfer.data.tokens import OnBad
 from textfer.errors import ConfigError, nearest
-from textfer.generate import Decoding
+from textfer.generate import Decoding, check_decoding
 from textfer.models import MODELS, model_options
 from textfer.objectives import OBJECTIVES, Objective
 from textfer.training.trainer import TrainOptions
@@ -95,7 +95,8 @@ class Recipe(Options):
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe of that name or path, its base chain and `section.key=value` words applied, checked as a whole."""
     values = apply_overrides(load_layers(name), overrides)
-    for module in values.get("imports", ()):
+    modules = values.get("imports", ())
+    for module in [modules] if isinstance(modules, str) else modules:
         try:
             importlib.import_module(module)
         except ImportError as error:
@@ -131,6 +132,7 @@ def check(recipe: Recipe) -> Recipe:
         for field, default in (("max_examples", math.inf), ("temperature", 1.0)):
             if getattr(recipe.data, field) != default:
                 raise ConfigError(f"data.{field}: cannot take effect with one task. Drop it.")
+    check_decoding(recipe.eval.decoding, where="eval.decoding")
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
             raise ConfigError(f"eval.tasks: '{name}' has no metric.")

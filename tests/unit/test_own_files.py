@@ -203,3 +203,10 @@ def test_broken_answers_are_told(tmp_path: Path) -> None:
     path.write_text('{"question": "q", "context": "c", "answer": 3}\n')
     with pytest.raises(DataError, match=r"qa/qa\.jsonl:1: field 'answer' is 3, expected text, a list of texts"):
         examples(file_task(str(path), hold_out=0))
+
+
+@pytest.mark.parametrize(("row", "name"), [((" ", "right"), "input"), (("left", ""), "target")])
+def test_an_empty_text_is_refused_where_it_stands(tmp_path: Path, row: tuple[str, str], name: str) -> None:
+    task = file_task(table(tmp_path / "pairs.csv", "input,target", ("a", "b"), row), hold_out=0.0)
+    with pytest.raises(DataError, match=rf"pairs\.csv:3: field '{name}' is .*, expected text that is not empty"):
+        examples(task)

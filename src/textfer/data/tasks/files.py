@@ -133,6 +133,9 @@ def _pair_task(name: str, source: Source, rows: Rows, *, prefix: str) -> Task:
     def examples(row: Row, origin: str) -> Iterable[Example]:
         text = _texts(field(row, inputs, origin), inputs, origin)[0]
         golds = _texts(field(row, targets, origin), targets, origin)
+        for name, value in ((inputs, text), (targets, golds[0])):
+            if not value.strip():
+                raise wrong(value, name, origin, "text that is not empty")
         if choices:
             golds = tuple(gold.strip() for gold in golds)
         yield Example(
