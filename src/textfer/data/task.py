@@ -16,6 +16,7 @@ from textfer.data.source import Source
 from textfer.errors import ConfigError
 
 Scores = dict[str, float]
+ASSUMED = "assumed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +34,23 @@ class Task:
     answer: Callable[[str, Example], object] = lambda text, example: text
     choices: tuple[str, ...] = ()
     """The label words of a classification; empty when any text may be the answer."""
+    rank_metrics: Callable[[Sequence[Sequence[float]], Sequence[Example]], Scores] | None = None
+    """Marks the log probabilities of each example's choices, where the metric asks for more than an answer (AUC)."""
     family: str = ""
     version: int = 1
     """Part of the cache key: raise it when the text form changes."""
     summary: str = ""
     licence: str = ""
+    train_ok: bool = False
+    """Whether the licence lets a model that was trained on these rows be given away openly."""
+    schema: str = ASSUMED
+    """Where the columns and label words were seen: a file, a data card. `assumed` = nobody has seen them."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Rows of each split as published; what is on disk may be less."""
+    drops: str = ""
+    """Which rows make no example, and why; empty = every row makes one."""
+    sample: tuple[Row, ...] = ()
+    """A few rows as the source has them, written for this project: they show the columns and are what tests read."""
     plain: bool = False
     """Plain text for pre-training: an objective makes the examples."""
 
@@ -64,6 +77,16 @@ class Mixture:
 
 TASKS: Registry[Task] = Registry("task", ["textfer.data.tasks"])
 MIXTURES: Registry[Mixture] = Registry("mixture", ["textfer.data.tasks"])
+
+
+def register(task: Task) -> Task:
+    """Makes the task known by its name."""
+    return TASKS.add(task.name, task)
+
+
+def choices_of(task: Task, example: Example) -> tuple[str, ...]:
+    """What the example may be answered with: its own choices (`facts["choices"]`) or else the task's; () = any text."""
+    return tuple(example.facts.get("choices", task.choices))
 
 
 def mixing_rates(num_examples: Mapping[str, int], mixture: Mixture) -> dict[str, float]:

@@ -1,5 +1,9 @@
 """The tasks that come with Textfer, one file a family of data sets. Importing this registers them all."""
 
-from textfer.data.tasks import corpora, reading, squad
+from __future__ import annotations
 
-__all__ = ["corpora", "reading", "squad"]
+from importlib import import_module
+from pkgutil import iter_modules
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

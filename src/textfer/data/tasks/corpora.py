@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from textfer.batch import Example, Row
 from textfer.data.fields import text_field
 from textfer.data.source import Source
-from textfer.data.task import TASKS, Task
+from textfer.data.task import Task, register
 
 
 def plain_text(row: Row, origin: str) -> Iterable[Example]:
@@ -17,7 +18,7 @@ def plain_text(row: Row, origin: str) -> Iterable[Example]:
         yield Example(inputs="", targets=text, origin=origin)
 
 
-def plain_task(name: str, source: Source, *, summary: str = "", licence: str = "") -> Task:
+def plain_task(name: str, source: Source, *, summary: str = "") -> Task:
     """A task of texts for pre-training."""
     return Task(
         name=name,
@@ -25,24 +26,31 @@ def plain_task(name: str, source: Source, *, summary: str = "", licence: str = "
         to_examples=plain_text,
         family="plain text",
         summary=summary,
-        licence=licence,
+        drops="rows whose text is blank",
         plain=True,
     )
 
 
-TASKS.add(
-    "wikipedia_en",
-    plain_task(
-        "wikipedia_en",
-        Source(
-            name="wikimedia/wikipedia",
-            config="20231101.en",
-            folder="text/wikipedia_en",
-            columns=("text",),
-            hold_out=0.005,
-            hold_out_by=("id",),
+register(
+    replace(
+        plain_task(
+            "wikipedia_en",
+            Source(
+                name="wikimedia/wikipedia",
+                config="20231101.en",
+                folder="text/wikipedia_en",
+                columns=("text",),
+                hold_out=0.005,
+                hold_out_by=("id",),
+            ),
+            summary="English Wikipedia articles; 1 in 200 is held out for validation",
         ),
-        summary="English Wikipedia articles; 1 in 200 is held out for validation",
         licence="CC BY-SA 3.0 / GFDL",
-    ),
+        train_ok=True,
+        schema="data card of wikimedia/wikipedia",
+        sample=(
+            {"text": "Larch Hill\nLarch Hill is a hill above the village of Aldon. A stone tower stands on top."},
+            {"text": "  "},
+        ),
+    )
 )

@@ -143,19 +143,24 @@ def reading_task(
     """The task with so many rows; see `reading_row`. Unless `alike`, `people` × `facts` is at most 4."""
     assert 1 <= people <= 4, people
     assert 1 <= (facts if alike else people * facts) <= len(FACTS), (people, facts)
-    made = Made(
-        row=lambda split, index: reading_row(split, index, people=people, facts=facts, alike=alike, seed=seed),
-        num_rows={"train": num_train, "validation": num_validation},
-    )
+
+    def row(split: str, index: int) -> Row:
+        return reading_row(split, index, people=people, facts=facts, alike=alike, seed=seed)
+
+    sizes = {"train": num_train, "validation": num_validation}
     return Task(
         name="reading",
-        source=Source(name=f"reading-{people}-{facts}-{alike}-{seed}", made=made),
+        source=Source(name=f"reading-{people}-{facts}-{alike}-{seed}", made=Made(row=row, num_rows=sizes)),
         to_examples=_examples,
         metrics=mark,
         answer=original_spelling,
         family="reading comprehension",
         summary="invented people, their homes, jobs, years and things: made on the fly, few words, learnt soon",
         licence="Apache-2.0",
+        train_ok=True,
+        schema="this file",
+        sizes=sizes,
+        sample=(row("train", 0), row("validation", 1)),
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from textfer.batch import Example, Row, Span
 from textfer.data.fields import text_field, texts_field, wrong
 from textfer.data.source import Source
-from textfer.data.task import TASKS, Scores, Task
+from textfer.data.task import Scores, Task, register
 from textfer.metrics import squad, squad_v2
 
 NO_ANSWER = "unanswerable"
@@ -146,8 +146,29 @@ def _v2(row: Row, origin: str) -> Iterable[Example]:
     yield to_example(row, origin, unanswerable=NO_ANSWER)
 
 
-TASKS.add(
-    "squad",
+CASTLE = "The castle of Aldon was built in 1203. Its owner, Maud Hale, gave the well to the town."
+SAMPLE = (
+    {
+        "id": "aldon-1",
+        "context": CASTLE,
+        "question": "When was the castle built?",
+        "answers": {"text": ["1203", "in 1203"], "answer_start": [33, 30]},
+    },
+    {
+        "id": "aldon-2",
+        "context": CASTLE,
+        "question": "Who gave the well to the town?",
+        "answers": {"text": ["Maud Hale"], "answer_start": [50]},
+    },
+)
+UNANSWERABLE = {
+    "id": "aldon-3",
+    "context": CASTLE,
+    "question": "Who sold the castle?",
+    "answers": {"text": [], "answer_start": []},
+}
+
+register(
     Task(
         name="squad",
         source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
@@ -157,10 +178,13 @@ TASKS.add(
         family="reading comprehension",
         summary="SQuAD 1.1: find the answer to a question in a Wikipedia paragraph",
         licence="CC BY-SA 4.0",
-    ),
+        train_ok=True,
+        schema="data card of rajpurkar/squad",
+        sizes={"train": 87_599, "validation": 10_570},
+        sample=SAMPLE,
+    )
 )
-TASKS.add(
-    "squad_v2",
+register(
     Task(
         name="squad_v2",
         source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS),
@@ -170,5 +194,9 @@ TASKS.add(
         family="reading comprehension",
         summary="SQuAD 2.0: the same, and say when the paragraph holds no answer",
         licence="CC BY-SA 4.0",
-    ),
+        train_ok=True,
+        schema="data card of rajpurkar/squad_v2",
+        sizes={"train": 130_319, "validation": 11_873},
+        sample=(*SAMPLE, UNANSWERABLE),
+    )
 )
