@@ -32,8 +32,8 @@ def address(seed: int, name: str, epoch: ArrayLike, index: ArrayLike) -> UInt64:
     Shapes: `epoch` and `index` are whole numbers or arrays of them that broadcast to [B].
     """
     start = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
-    keys = _mix(np.uint64(int.from_bytes(start, "little")) ^ _mix(_unsigned(epoch) + _GOLDEN))
-    return _mix(keys ^ _mix(_unsigned(index) + _GOLDEN))
+    keys = mix(np.uint64(int.from_bytes(start, "little")) ^ mix(_unsigned(epoch) + _GOLDEN))
+    return mix(keys ^ mix(_unsigned(index) + _GOLDEN))
 
 
 def permute(index: ArrayLike, n: int, key: int | np.uint64) -> Int64:
@@ -76,7 +76,7 @@ class Draws:
         """[B, n] uint64, all 64 bits random."""
         counts = np.arange(self._count + 1, self._count + n + 1, dtype=np.uint64)
         self._count += n
-        return _mix(self.keys[:, None] + counts * _GOLDEN)
+        return mix(self.keys[:, None] + counts * _GOLDEN)
 
     def uniform(self, n: int) -> Float64:
         """[B, n] float64 in [0, 1), in steps of 2^-53."""
@@ -102,7 +102,7 @@ class Draws:
 
     def _subset_of_many(self, n: int, k: int) -> Int64:
         chosen = np.sort(self.integers(n, k), axis=1)
-        again = _mix((self.keys + _REDRAW) ^ np.uint64(self._count))
+        again = mix((self.keys + _REDRAW) ^ np.uint64(self._count))
         count = 0
         rows = np.arange(len(self))
         while rows.size:
@@ -111,7 +111,7 @@ class Draws:
             if not row.size:
                 break
             counts = (place + (count + 1)).astype(np.uint64)
-            part[row, place + 1] = (_unit(_mix(again[rows[row]] + counts * _GOLDEN)) * n).astype(np.int64)
+            part[row, place + 1] = (_unit(mix(again[rows[row]] + counts * _GOLDEN)) * n).astype(np.int64)
             double = np.unique(row)
             rows, count = rows[double], count + k
             chosen[rows] = np.sort(part[double], axis=1)
@@ -126,7 +126,7 @@ def _unsigned(values: ArrayLike) -> UInt64:
     return np.atleast_1d(np.asarray(values)).astype(np.int64).view(np.uint64)
 
 
-def _mix(bits: UInt64) -> UInt64:
+def mix(bits: UInt64) -> UInt64:
     """SplitMix64's finaliser: every bit of the result depends on every bit of the argument."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -144,6 +144,6 @@ def _feistel(places: UInt64, width: int, height: int, keys: UInt64) -> UInt64:
 
 
 def _turned(half: UInt64, by: UInt64, size: int, key: np.uint64) -> UInt64:
-    amount = ((_mix(by ^ key) >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+    amount = ((mix(by ^ key) >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
     turned = half + amount
     return np.where(turned >= size, turned - np.uint64(size), turned)
