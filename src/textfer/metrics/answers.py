@@ -1,7 +1,4 @@
-"""Scores of answers against gold answers: plain functions that return {name: value}, in 0 … 100 unless said otherwise.
-
-Without any answer a mean is not a number (nan); the names are there all the same.
-"""
+"""Scores of texts against gold texts: exact match, and question answering by the rules of its official scripts."""
 
 from __future__ import annotations
 
@@ -9,26 +6,24 @@ import math
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+
+from textfer.metrics.means import mean
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def accuracy(answers: Sequence[object], golds: Sequence[object]) -> dict[str, float]:
-    """Share of answers equal to their gold answer, as they are."""
-    return {"accuracy": _mean([answer == gold for answer, gold in zip(answers, golds, strict=True)])}
+SPACED_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
 
 
 def exact_match(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
     """Share of texts that are one of their gold texts to the letter, spaces at either end aside."""
     hits = [answer.strip() in {gold.strip() for gold in all_} for answer, all_ in zip(answers, golds, strict=True)]
-    return {"exact_match": _mean(hits)}
+    return {"exact_match": mean(hits)}
 
 
 def token_f1(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
     """Mean over examples of the best bag-of-words F1 over the gold texts, both normalised as SQuAD does."""
-    return {"f1": _mean(_best(answers, golds, lambda answer, gold: bag_f1(answer.split(), gold.split())))}
+    return {"f1": mean(_best(answers, golds, lambda answer, gold: bag_f1(answer.split(), gold.split())))}
 
 
 def squad(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -39,7 +34,7 @@ def squad(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, f
     **Source**: the official evaluate-v1.1.py.
     """
     return {
-        "em": _mean(_best(answers, golds, lambda answer, gold: answer == gold)),
+        "em": mean(_best(answers, golds, lambda answer, gold: answer == gold)),
         **token_f1(answers, golds),
     }
 
@@ -74,16 +69,41 @@ def squad_v2(
         ]
         for name, values in raw.items()
     }
-    result = {**{name: _mean(values) for name, values in scores.items()}, "total": len(answers)}
+    result = {**{name: mean(values) for name, values in scores.items()}, "total": len(answers)}
     for prefix, wanted in (("HasAns", True), ("NoAns", False)):
         part = [index for index, has in enumerate(has_answer) if has is wanted]
         if part:
-            result |= {f"{prefix}_{name}": _mean([values[n] for n in part]) for name, values in scores.items()}
+            result |= {f"{prefix}_{name}": mean([values[n] for n in part]) for name, values in scores.items()}
             result[f"{prefix}_total"] = len(part)
     if no_answer_probs is not None:
         for name, values in raw.items():
             result[f"best_{name}"], result[f"best_{name}_thresh"] = _best_threshold(answers, values, probs, has_answer)
     return result
+
+
+def trivia_qa(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`em` and `f1` of TriviaQA: as SQuAD's, but a punctuation mark parts words instead of vanishing.
+
+    **Source**: `trivia_qa` of t5/evaluation/metrics.py, after the official script.
+    """
+    normal = [normalise_trivia(answer) for answer in answers]
+    gold = [[normalise_trivia(text) for text in texts] for texts in golds]
+    return {
+        "em": mean(_best_of(normal, gold, lambda answer, text: answer == text)),
+        "f1": mean(_best_of(normal, gold, lambda answer, text: bag_f1(answer.split(), text.split()))),
+    }
+
+
+def record(answers: Sequence[str], golds: Sequence[Sequence[str]], queries: Sequence[Hashable]) -> dict[str, float]:
+    """`f1` and `em` of ReCoRD: SQuAD's, the best over the gold answers; of examples of one query the first counts.
+
+    **Source**: `deduplicate_metric` over `squad` of t5/evaluation/metrics.py.
+    """
+    first = {query: index for index, query in reversed(list(enumerate(queries)))}
+    kept = sorted(first.values())
+    assert len(answers) == len(golds) == len(queries), "one answer, one list of gold answers and one query an example"
+    scores = squad([answers[index] for index in kept], [golds[index] for index in kept])
+    return {"f1": scores["f1"], "em": scores["em"]}
 
 
 def _best_threshold(
@@ -107,6 +127,11 @@ def normalise_answer(text: str) -> str:
     return " ".join(ARTICLES.sub(" ", text.lower().translate(NO_PUNCTUATION)).split())
 
 
+def normalise_trivia(text: str) -> str:
+    """TriviaQA's form for comparing: as SQuAD's, with a space for every punctuation mark, ‘ ’ ´ ` among them."""
+    return " ".join(ARTICLES.sub(" ", text.lower().translate(SPACED_PUNCTUATION)).split())
+
+
 def bag_f1(answer: Sequence[str], gold: Sequence[str], *, both_empty: float = 0.0) -> float:
     """F1 in 0 … 1 of two bags of words; 0 when one is empty, `both_empty` when both are."""
     if not answer and not gold:
@@ -119,14 +144,12 @@ def bag_f1(answer: Sequence[str], gold: Sequence[str], *, both_empty: float = 0.
 
 
 def _best(answers: Sequence[str], golds: Sequence[Sequence[str]], score: Callable[[str, str], float]) -> list[float]:
-    """For every answer its best score over the gold texts, all normalised."""
-    best = []
-    for answer, texts in zip(answers, golds, strict=True):
-        normal = normalise_answer(answer)
-        best.append(max((score(normal, normalise_answer(text)) for text in texts), default=0.0))
-    return best
+    """For every answer its best score over the gold texts, all normalised as SQuAD does."""
+    normal = [normalise_answer(answer) for answer in answers]
+    return _best_of(normal, [[normalise_answer(text) for text in texts] for texts in golds], score)
 
 
-def _mean(values: Iterable[float]) -> float:
-    values = list(values)
-    return 100.0 * sum(values) / len(values) if values else math.nan
+def _best_of(answers: Sequence[str], golds: Sequence[Sequence[str]], score: Callable[[str, str], float]) -> list[float]:
+    return [
+        max((score(answer, text) for text in texts), default=0.0) for answer, texts in zip(answers, golds, strict=True)
+    ]
