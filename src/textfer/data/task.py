@@ -34,6 +34,9 @@ class Task:
     answer: Callable[[str, Example], object] = lambda text, example: text
     choices: tuple[str, ...] = ()
     """The label words of a classification; empty when any text may be the answer."""
+    learnt: Callable[[Example], bool] = lambda example: example.targets != "<unk>"
+    """Whether an example's target is a right answer: others (unlabelled rows, wrong candidates) are marked or answered,
+    but no model is trained on them."""
     rank_metrics: Callable[[Sequence[Sequence[float]], Sequence[Example]], Scores] | None = None
     """Marks the log probabilities of each example's choices, where the metric asks for more than an answer (AUC)."""
     family: str = ""

@@ -192,7 +192,8 @@ class _Pairs:
 def _pairs(task: Task, rows: Rows, choice: RowChoice) -> _Pairs:
     skipped = Skipped() if choice.on_bad == "skip" else None
     stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
-    return _Pairs(examples_of(task, rows, stop=stop, skipped=skipped), skipped, stop, rows.digest)
+    found = examples_of(task, rows, stop=stop, skipped=skipped)
+    return _Pairs((pair for pair in found if task.learnt(pair[1])), skipped, stop, rows.digest)
 
 
 def _make(
