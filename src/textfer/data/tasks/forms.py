@@ -106,6 +106,30 @@ def written(
     return examples
 
 
+def answered(
+    say: Callable[[Mapping[str, str]], str],
+    texts: Callable[[Row, str], Mapping[str, str]],
+    golds: Callable[[Row, str], Sequence[str]],
+) -> ToExamples:
+    """Rows with free answers to several texts: `say(texts)` in, the first gold answer out; `<unk>` where there is none.
+
+    For splits whose gold answers are kept back. Empty gold answers do not count.
+    """
+
+    def examples(row: Row, origin: str) -> Iterable[Example]:
+        said = texts(row, origin)
+        found = tuple(gold for gold in golds(row, origin) if gold.strip())
+        yield Example(
+            inputs=say(said),
+            targets=found[0] if found else UNKNOWN,
+            origin=origin,
+            facts={**row_id(row), "answers": found},
+            fields=dict(said),
+        )
+
+    return examples
+
+
 def row_id(row: Row) -> dict[str, str]:
     """The row's own id (`id`, `idx`) as a fact, where it has one that is text or a number."""
     found = next((row[key] for key in ("id", "idx") if isinstance(row.get(key), str | int)), None)
@@ -133,6 +157,18 @@ def by_text(*scores: Callable[[Sequence[str], Sequence[Sequence[str]]], Scores])
         return {name: value for score in scores for name, value in score(texts, golds).items()}
 
     return mark
+
+
+def led_by(
+    name: str, score: Callable[[Sequence[str], Sequence[Sequence[str]]], Scores]
+) -> Callable[[Sequence[str], Sequence[Sequence[str]]], Scores]:
+    """The same scores with `name` first: the one that stands for the task."""
+
+    def leading(texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
+        scores = score(texts, golds)
+        return {name: scores[name], **scores}
+
+    return leading
 
 
 def stripped(text: str, example: Example) -> str:
