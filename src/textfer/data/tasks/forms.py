@@ -7,6 +7,8 @@ and a word for the label. Multiple choice follows COPA: `choice1: â€¦ choice2: â
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from textfer.batch import Example, Row
 from textfer.data.fields import field, label_field, text_field, wrong
@@ -126,6 +128,16 @@ def answered(
             facts={**row_id(row), "answers": found},
             fields=dict(said),
         )
+
+    return examples
+
+
+def with_facts(to_examples: ToExamples, facts: Callable[[Row, str], Mapping[str, Any]]) -> ToExamples:
+    """The same examples with more facts of their row: what a leaderboard file or a grouped metric asks for."""
+
+    def examples(row: Row, origin: str) -> Iterable[Example]:
+        for example in to_examples(row, origin):
+            yield replace(example, facts={**example.facts, **facts(row, origin)})
 
     return examples
 
