@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias, final, overload
 
+from textfer.choices import Choices, Normalise, Ranked
 from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Predictor
@@ -101,6 +102,19 @@ class TextToText:
             lists.append([str(target) for target in some])
         scores = self.predictor.score(list(texts), lists)
         return scores[0] if isinstance(text, str) else scores
+
+    @overload
+    def classify(self, text: str, *, choices: Sequence[str], normalise: Normalise = "none") -> Ranked: ...
+    @overload
+    def classify(self, text: Texts, *, choices: Choices, normalise: Normalise = "none") -> list[Ranked]: ...
+    def classify(self, text: str | Texts, *, choices: Choices, normalise: Normalise = "none") -> Ranked | list[Ranked]:
+        """The likeliest of the choices after the text, prefix words and all, and the share of every one.
+
+        A list of texts takes the same choices for all, or one list for each. `normalise`: see `choices.normalised`.
+        Errors: ConfigError for a text without choices, or a choice that stands twice.
+        """
+        found = self.predictor.rank([text] if isinstance(text, str) else list(text), choices, normalise=normalise)
+        return found[0] if isinstance(text, str) else found
 
 
 def _located(text: str, score: float, context: str | None) -> Answer:

@@ -18,6 +18,18 @@ from pydantic import Field
 from torch import Tensor
 
 from textfer.batch import Batch, Ids, Specials
+from textfer.choices import (
+    Choices,
+    Normalise,
+    Ranked,
+    Trie,
+    Walks,
+    check_normalise,
+    normalised,
+    per_text,
+    ranked,
+    tries_of,
+)
 from textfer.config import Options
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.draws import Draws, address
@@ -90,26 +102,41 @@ class Predictor:
         self.model = model
         self.tokenizer = tokenizer
 
-    def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[Generated]:
-        """One answer a text, in order.
+    def generate(
+        self, texts: Sequence[str], decoding: Decoding | None = None, *, choices: Choices | None = None
+    ) -> list[Generated]:
+        """One answer a text, in order. With `choices`, each answer is one of them, to the letter.
 
+        An empty list of choices bars nothing. An answer's log probability is the model's own, as without choices.
         Errors: ConfigError when a setting of `decoding` cannot take effect; DataError for a text that is far too long.
         """
+        answers = dict(self.generate_each(texts, decoding, choices=choices))
+        return [answers[number] for number in range(len(texts))]
+
+    def generate_each(
+        self, texts: Sequence[str], decoding: Decoding | None = None, *, choices: Choices | None = None
+    ) -> Iterator[tuple[int, Generated]]:
+        """(number of the text, its answer), batch by batch as they are made: the longest texts first."""
         decoding = check_decoding(decoding or Decoding())
-        answers: dict[int, Generated] = {}
+        tries: list[Trie | None] = [None] * len(texts)
+        if choices is not None:
+            lists = per_text(choices, len(texts), where="generate")
+            tries = tries_of(lists, self.tokenizer, longest=decoding.max_new_tokens)
         specials = self.tokenizer.specials
-        with self._reading():
-            for numbers, batch in self._batches(texts, decoding.batch_size, decoding.max_input_tokens):
+        for numbers, batch in self._batches(texts, decoding.batch_size, decoding.max_input_tokens):
+            allowed = [tries[number] for number in numbers]
+            walks = Walks(allowed) if any(allowed) else None
+            with self._reading():
                 if decoding.beams > 1:
-                    found = beam_search(self.model, batch, decoding, specials)
+                    found = beam_search(self.model, batch, decoding, specials, walks)
                 elif decoding.sample:
                     keys = np.concatenate([address(decoding.seed, texts[number], 0, 0) for number in numbers])
-                    found = decode(self.model, batch, decoding, specials, keys)
+                    found = decode(self.model, batch, decoding, specials, keys=keys, walks=walks)
                 else:
-                    found = decode(self.model, batch, decoding, specials)
-                for number, (ids, log_prob) in zip(numbers, found, strict=True):
-                    answers[number] = Generated(self.tokenizer.decode(ids), log_prob, len(ids))
-        return [answers[number] for number in range(len(texts))]
+                    found = decode(self.model, batch, decoding, specials, walks=walks)
+            for number, trie, (ids, log_prob) in zip(numbers, allowed, found, strict=True):
+                text = trie.text(ids) if trie else self.tokenizer.decode(ids)
+                yield number, Generated(text, log_prob, len(ids))
 
     def score(
         self, texts: Sequence[str], targets: Sequence[Sequence[str]], *, batch_size: int = 16
@@ -120,14 +147,67 @@ class Predictor:
         """
         if len(texts) != len(targets):
             raise ConfigError(f"score: got {len(texts)} texts and {len(targets)} lists of targets, expected as many.")
-        found: dict[int, list[float]] = {}
-        specials = self.tokenizer.specials
-        with self._reading():
-            for numbers, batch in self._batches(texts, batch_size, None):
-                wanted = [self.tokenizer.encode_many(list(targets[number])) for number in numbers]
-                ended = [[[*ids.tolist(), specials.eos] for ids in some] for some in wanted]
-                found.update(zip(numbers, likelihoods(self.model, batch, ended, specials), strict=True))
+        found = {number: values for number, values, _ in self._score_each(texts, targets, batch_size, None)}
         return [found[number] for number in range(len(texts))]
+
+    def rank(
+        self,
+        texts: Sequence[str],
+        choices: Choices,
+        *,
+        normalise: Normalise = "none",
+        batch_size: int = 16,
+        max_input_tokens: int | None = None,
+    ) -> list[Ranked]:
+        """The likeliest of the choices after each text (rank classification), with the share of every one.
+
+        `normalise` says how choices of unlike length or rarity are made comparable; see `choices.normalised`.
+        Errors: ConfigError for another number of lists than texts, a list without choices, or one that stands twice.
+        """
+        found = dict(
+            self.rank_each(
+                texts, choices, normalise=normalise, batch_size=batch_size, max_input_tokens=max_input_tokens
+            )
+        )
+        return [found[number] for number in range(len(texts))]
+
+    def rank_each(
+        self,
+        texts: Sequence[str],
+        choices: Choices,
+        *,
+        normalise: Normalise = "none",
+        batch_size: int = 16,
+        max_input_tokens: int | None = None,
+    ) -> Iterator[tuple[int, Ranked]]:
+        """(number of the text, its ranking), batch by batch as they are made: the longest texts first."""
+        check_normalise(normalise, where="rank")
+        lists = per_text(choices, len(texts), where="rank")
+        if () in lists:
+            raise ConfigError(f"rank: text {lists.index(()) + 1} of {len(texts)} has no choices, expected some.")
+        tries_of(lists, self.tokenizer, longest=MAX_INPUT_TOKENS)  # choices that cannot be told apart are refused
+        prior: dict[str, float] = {}
+        if normalise == "unconditional":
+            every = list(dict.fromkeys(choice for some in dict.fromkeys(lists) for choice in some))
+            prior = dict(zip(every, self.score([""], [every])[0], strict=True)) if every else {}
+        for number, log_probs, lens in self._score_each(texts, lists, batch_size, max_input_tokens):
+            some = lists[number]
+            priors = [prior[choice] for choice in some] if prior else []
+            scores = normalised(log_probs, some, normalise, num_tokens=lens, unconditional=priors)
+            yield number, ranked(some, log_probs, scores)
+
+    def _score_each(
+        self, texts: Sequence[str], targets: Sequence[Sequence[str]], size: int, limit: int | None
+    ) -> Iterator[tuple[int, list[float], list[int]]]:
+        """(number of the text, log probability of each target, tokens of each target)"""
+        specials = self.tokenizer.specials
+        for numbers, batch in self._batches(texts, size, limit):
+            wanted = [self.tokenizer.encode_many(list(targets[number])) for number in numbers]
+            ended = [[[*ids.tolist(), specials.eos] for ids in some] for some in wanted]
+            with self._reading():
+                found = likelihoods(self.model, batch, ended, specials)
+            for number, values, some in zip(numbers, found, ended, strict=True):
+                yield number, values, [len(ids) for ids in some]
 
     def _batches(self, texts: Sequence[str], size: int, limit: int | None) -> Iterator[tuple[list[int], Batch]]:
         """(numbers of the texts, batch of their ids), the longest first: little is padded, and memory shows early."""
@@ -161,9 +241,13 @@ class Predictor:
             self.model.train(was_training)
 
 
-def _choose(logits: Tensor, decoding: Decoding, draws: Draws | None) -> tuple[Tensor, Tensor]:
-    """([N] tokens, [N] log probabilities under the model itself)."""
+def _choose(
+    logits: Tensor, decoding: Decoding, draws: Draws | None, barred: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """([N] tokens, [N] log probabilities under the model itself); none that is barred ([N, V])."""
     log_z = logits.logsumexp(-1)
+    if barred is not None:
+        logits = logits.masked_fill(barred, -math.inf)
     if draws is None:
         best, token = logits.max(-1)
         return token, best - log_z
@@ -185,9 +269,18 @@ def _choose(logits: Tensor, decoding: Decoding, draws: Draws | None) -> tuple[Te
 
 
 def decode(
-    model: Model, batch: Batch, decoding: Decoding, specials: Specials, keys: NDArray[np.uint64] | None = None
+    model: Model,
+    batch: Batch,
+    decoding: Decoding,
+    specials: Specials,
+    *,
+    keys: NDArray[np.uint64] | None = None,
+    walks: Walks | None = None,
 ) -> list[tuple[list[int], float]]:
-    """(tokens, log probability) of each row, greedily or, given random keys, sampled. Finished rows leave the batch."""
+    """(tokens, log probability) of each row, greedily or, given random keys, sampled. Finished rows leave the batch.
+
+    With `walks` every row keeps to the paths of its trie.
+    """
     cache, logits = _begin(model, batch, specials)
     num_rows = len(logits)
     tokens: list[list[int]] = [[] for _ in range(num_rows)]
@@ -196,7 +289,10 @@ def decode(
     done: set[int] = set()
     draws = None if keys is None else Draws(keys)
     for length in range(1, decoding.max_new_tokens + 1):
-        chosen, log_prob = _choose(logits.float(), decoding, draws)
+        barred = walks.barred(logits) if walks else None
+        chosen, log_prob = _choose(logits.float(), decoding, draws, barred)
+        if walks:
+            walks.go(range(len(alive)), chosen.tolist())
         for row, token, value in zip(alive, chosen.tolist(), log_prob.tolist(), strict=True):
             if row in done:
                 continue
@@ -213,6 +309,8 @@ def decode(
             cache.keep(keep)
             ids, alive = ids[keep], [alive[at] for at in left]
             draws = None if draws is None else draws.rows(left)
+            if walks:
+                walks.keep(left)
         logits = model.step(ids, cache)
     return list(zip(tokens, log_probs, strict=True))
 
@@ -227,11 +325,14 @@ def _begin(model: Model, batch: Batch, specials: Specials) -> tuple[Cache, Tenso
     return cache, model.step(start, cache)
 
 
-def beam_search(model: Model, batch: Batch, decoding: Decoding, specials: Specials) -> list[tuple[list[int], float]]:
+def beam_search(
+    model: Model, batch: Batch, decoding: Decoding, specials: Specials, walks: Walks | None = None
+) -> list[tuple[list[int], float]]:
     """(tokens, log probability) of each row's best answer by log p / ((5 + length) / 6)^α.
 
     Each step follows the likeliest `beams` answers that go on, and keeps the best `beams` that ended. A row is done
-    when no open answer could still beat its worst kept one; an answer that is cut off counts with what it has.
+    when no open answer could still beat its worst kept one; an answer that is cut off counts with what it has. With
+    `walks` every row keeps to the paths of its trie, and is done when they are all walked.
 
     Source: GNMT §7 for the penalty (as in Mesh TensorFlow, with which T5 was made); what enters the kept answers is as
     in transformers, so that without penalty both give the same.
@@ -241,37 +342,45 @@ def beam_search(model: Model, batch: Batch, decoding: Decoding, specials: Specia
     num_rows, device = len(logits), logits.device
     cache.expand(size)
     logits = logits.repeat_interleave(size, 0)
+    if walks:
+        walks.expand(size)
     scores = torch.full((num_rows, size), UNLIKELY, device=device)
     scores[:, 0] = 0.0  # all beams are still the same one
     written = torch.full((num_rows, size, 0), specials.pad, device=device)
     kept: list[list[_Ended]] = [[] for _ in range(num_rows)]
     alive = list(range(num_rows))
     for length in range(1, decoding.max_new_tokens + 1):
-        log_probs = logits.float().log_softmax(-1).view(len(alive), size, -1)
+        log_probs = logits.float().log_softmax(-1)
+        if walks:
+            log_probs = log_probs.masked_fill(walks.barred(logits), UNLIKELY)
         vocab = log_probs.shape[-1]
+        log_probs = log_probs.view(len(alive), size, vocab)
         values, places = (scores[:, :, None] + log_probs).flatten(1).topk(min(2 * size, size * vocab), -1)
         beams, tokens = places // vocab, places % vocab
         ends = tokens == specials.eos
-        for at, rank in ends[:, :size].nonzero().tolist():
-            value = float(values[at, rank])
-            if value > UNLIKELY / 2:
-                ids = [*written[at, beams[at, rank]].tolist(), specials.eos]
-                pool = kept[alive[at]]
-                pool.append(_Ended(value / _penalty(length, decoding), value, ids))
-                kept[alive[at]] = sorted(pool, reverse=True)[:size]
+        for at, rank in (ends & (values > UNLIKELY / 2))[:, :size].nonzero().tolist():
+            value, ids = float(values[at, rank]), [*written[at, beams[at, rank]].tolist(), specials.eos]
+            ended = _Ended(value / _penalty(length, decoding), value, ids)
+            kept[alive[at]] = sorted([*kept[alive[at]], ended], reverse=True)[:size]
         scores, places = values.masked_fill(ends, UNLIKELY).topk(size, -1)
-        beams, tokens = beams.gather(1, places), tokens.gather(1, places)
+        beams, tokens = (found.gather(1, places) for found in (beams, tokens))
         written = torch.cat([written.gather(1, beams[..., None].expand(-1, -1, length - 1)), tokens[..., None]], -1)
-        bounds = (scores[:, 0] / _penalty(decoding.max_new_tokens, decoding)).tolist()
-        left = [at for at, row in enumerate(alive) if len(kept[row]) < size or kept[row][-1].rank < bounds[at]]
+        bound = scores[:, 0] / _penalty(decoding.max_new_tokens, decoding)
+        bounds = bound.masked_fill(scores[:, 0] < UNLIKELY / 2, -math.inf).tolist()
+        left = [at for at, row in enumerate(alive) if _worst(kept[row], size) < bounds[at]]
         if not left or length == decoding.max_new_tokens:
             break
-        cache.reorder((torch.arange(len(alive), device=device)[:, None] * size + beams).flatten())
+        origins = (torch.arange(len(alive), device=device)[:, None] * size + beams).flatten()
+        cache.reorder(origins)
+        if walks:
+            walks.go(origins.tolist(), tokens.flatten().tolist())
         if 2 * len(left) <= len(alive):  # as in `decode`
             keep = torch.tensor(left, device=device)
             cache.keep(keep)
             scores, tokens, written = scores[keep], tokens[keep], written[keep]
             alive = [alive[at] for at in left]
+            if walks:
+                walks.keep([at * size + beam for at in left for beam in range(size)])
         logits = model.step(tokens.reshape(-1, 1), cache)
     for at in left:
         kept[alive[at]].append(_Ended(bounds[at], float(scores[at, 0]), written[at, 0].tolist()))
@@ -284,6 +393,10 @@ class _Ended(NamedTuple):
     rank: float
     log_prob: float
     ids: list[int]
+
+
+def _worst(kept: Sequence[_Ended], size: int) -> float:
+    return kept[-1].rank if len(kept) == size else -math.inf
 
 
 def _penalty(length: int, decoding: Decoding) -> float:
