@@ -1,6 +1,6 @@
 """GLUE: nine tasks, MNLI's mismatched genres, and the diagnostic set AX, in the text forms of T5.
 
-Every task says `name key1: text1 key2: text2`, keys in alphabetical order, and a word for the label; STS-B says a number.
+Every task says `name key1: text1 key2: text2`, keys in alphabetical order, and a word for the label; STS-B a number.
 WNLI is here as a task like the others; T5 answers it as a Winograd schema, which is `wnli_wsc`.
 
 **Source**: `glue` and `stsb` of t5/data/preprocessors.py, t5/data/glue_utils.py.
