@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from textfer.batch import Batch, Ids, Int32, Specials
 from textfer.data.layout import Lens
-from textfer.data.stream import BLOCK, Cursor, Denoised, Schedule, Stream, StreamOptions, Supervised, ended, prefetched
+from textfer.data.stream import BLOCK, Cursor, Denoised, Stream, StreamOptions, Supervised, ended, prefetched
 from textfer.data.tokens import TokenTable
 from textfer.draws import Draws
 from textfer.errors import DataError
@@ -65,46 +65,6 @@ def shown(batch: Batch) -> tuple[list[object], ...]:
 
 def first(one: Stream, count: int, cursor: Cursor | None = None) -> list[tuple[list[object], ...]]:
     return [shown(batch) for step in islice(one.steps(cursor or Cursor()), count) for batch in step.batches]
-
-
-# ---- the schedule
-
-
-@settings(max_examples=40, deadline=None)
-@given(RATES)
-def test_no_prefix_is_off_by_two_examples(rates: list[float]) -> None:
-    assert most_off(rates) < 2
-
-
-def most_off(rates: Sequence[float], num: int = 3000) -> float:
-    """By how many examples the count of any task differs from its rate, in any prefix."""
-    tasks, _ = Schedule(rates)(np.arange(num))
-    counts = np.cumsum(np.eye(len(rates))[tasks], axis=0)
-    exact = np.arange(1, num + 1)[:, None] * (np.array(rates) / np.sum(rates))
-    return float(np.abs(counts - exact).max())
-
-
-def test_as_a_rule_every_prefix_is_exact_to_one_example() -> None:
-    draws = np.random.default_rng(0)
-    found = [most_off(draws.lognormal(0, 2, draws.integers(2, 108)).tolist(), 2000) for _ in range(60)]
-    assert np.median(found) < 1
-    assert max(found) < 1.25
-
-
-@settings(max_examples=40, deadline=None)
-@given(RATES, st.integers(0, 10**12))
-def test_draws_of_a_task_are_consecutive_from_any_place(rates: list[float], start: int) -> None:
-    tasks, draws = Schedule(rates)(np.arange(start, start + 2000))
-    for task in np.unique(tasks):
-        mine = draws[tasks == task]
-        assert (np.diff(mine) == 1).all()
-        assert start or mine[0] == 0
-
-
-def test_equal_rates_take_turns() -> None:
-    tasks, draws = Schedule([1.0] * 4)(np.arange(12))
-    assert [sorted(tasks[at : at + 4]) for at in (0, 4, 8)] == [[0, 1, 2, 3]] * 3
-    assert draws.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
 # ---- order

@@ -1,14 +1,13 @@
 """The training stream: which example stands where, as a pure function of (seed, position).
 
 Nothing here depends on how many processes or threads there are, and nothing is replayed to resume. Position p of the
-mixture → task and draw number, by index arithmetic (`Schedule`); draw → epoch and example, by a seeded permutation;
-noise → by the example's address. Positions are handled in blocks of `BLOCK`; packing never crosses a block, so a place
-in the stream is two integers (`Cursor`).
+mixture → task and draw number (`Schedule`); draw → epoch and example, by a seeded permutation; noise → by the
+example's address. Positions are handled in blocks of `BLOCK`; packing never crosses a block, so a place in the stream
+is two integers (`Cursor`).
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
 from bisect import bisect_right
 from collections.abc import Generator, Iterator, Sequence
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from textfer.batch import Batch, Ids, Int32, Specials
 from textfer.data.layout import LAYOUTS, Lens, pack
+from textfer.data.schedule import Schedule
 from textfer.data.tokens import TokenTable
 from textfer.draws import Draws, address, permute
 from textfer.errors import DataError
@@ -173,42 +173,6 @@ class Denoised:
         return Ids(inputs, targets, weights, origin)
 
 
-@final
-class Schedule:
-    """Position → (task, draw): each prefix holds each task at its rate, as a rule within one example, never off by two.
-
-    A Huffman tree over the rates; at each node the first n items give floor(n·p + ½) to its left side, so counts are a
-    closed formula of the position and never drift. A side is off by ½ and by p times what its node is off; in a Huffman
-    tree p is at most ⅔ for a side that is split again, so that such a side is off by less than 1½ and a task by 2.
-    """
-
-    def __init__(self, rates: Sequence[float]) -> None:
-        self.num_tasks = len(rates)
-        nodes = [(rate, task) for task, rate in enumerate(rates)]
-        heapq.heapify(nodes)
-        total = 2 * len(rates) - 1
-        self._left = np.zeros(total, np.int64)
-        self._right = np.zeros(total, np.int64)
-        self._share = np.ones(total)
-        for node in range(len(rates), total):
-            (a, left), (b, right) = heapq.heappop(nodes), heapq.heappop(nodes)
-            self._left[node], self._right[node], self._share[node] = left, right, a / (a + b)
-            heapq.heappush(nodes, (a + b, node))
-        self._root = total - 1
-
-    def __call__(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """([N] task numbers, [N] how many examples of that task stand before)."""
-        node = np.full(len(positions), self._root)
-        count = positions.astype(np.int64)
-        while (inner := node >= self.num_tasks).any():
-            share = self._share[node]
-            before = np.floor(count * share + 0.5).astype(np.int64)
-            goes_left = np.floor((count + 1) * share + 0.5).astype(np.int64) > before
-            count = np.where(inner, np.where(goes_left, before, count - before), count)
-            node = np.where(inner, np.where(goes_left, self._left[node], self._right[node]), node)
-        return node, count
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamOptions:
     """How rows are made of examples, and steps of rows."""
@@ -258,11 +222,7 @@ class Stream:
     def block(self, number: int) -> list[list[Ids]]:
         """The rows of block `number`, each a list of the examples that share it."""
         options = self.options
-        positions = np.arange(number * BLOCK, (number + 1) * BLOCK)
-        if options.shuffle:
-            key = address(options.seed, "block", number, np.zeros(1, np.int64))
-            positions = number * BLOCK + permute(np.arange(BLOCK), BLOCK, int(key[0]))
-        places = self.places(positions)
+        places = self.places(np.arange(number * BLOCK, (number + 1) * BLOCK))
         examples: list[Ids | None] = [None] * len(places)
         by_part: dict[tuple[int, int], list[int]] = {}
         for at, (task, epoch, _) in enumerate(places):
@@ -291,13 +251,20 @@ class Stream:
             block, row = block + 1, 0
 
     def steps(self, cursor: Cursor, *, rank: int = 0, world: int = 1) -> Iterator[Step]:
-        """Optimiser steps from `cursor` on, without end: every `world`-th row is process `rank`'s."""
+        """Optimiser steps from `cursor` on, without end: every `world`-th row is process `rank`'s.
+
+        Rows of a step are shuffled: tasks take turns in the stream, and no process is to get always the same ones.
+        """
         rows = self.rows(cursor)
         while True:
             step: list[list[Ids]] = []
+            key = address(self.options.seed, "rows", cursor.block, np.array([cursor.row]))
             while len(step) < self.options.batch_size:
                 row, cursor = next(rows)
                 step.append(row)
+            if self.options.shuffle:
+                order = permute(np.arange(len(step)), len(step), int(key[0]))
+                step = [step[at] for at in order.tolist()]
             examples = [ids for row in step for ids in row]
             yield Step(
                 [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)],
