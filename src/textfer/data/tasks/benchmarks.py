@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from textfer.batch import Example, Row
-from textfer.data.fields import text_field
+from textfer.data.fields import text_field, wrong
 from textfer.data.source import Source
 from textfer.data.task import Task, register
 from textfer.data.tasks.forms import by_text, multiple_choice, stripped, written
@@ -68,6 +68,8 @@ def _hard(name: str) -> Callable[[Row, str], Iterable[Example]]:
 
     def examples(row: Row, origin: str) -> Iterable[Example]:
         for example in form(row, origin):
+            if name in WORDS and example.targets not in WORDS[name]:
+                raise wrong(example.targets, "target", origin, " or ".join(WORDS[name]))
             letters = tuple(LETTERED.findall(example.inputs)) if name in OPTIONS else ()
             if example.targets not in letters:
                 yield example
