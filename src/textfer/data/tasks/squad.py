@@ -8,12 +8,16 @@ Marking: T5 compares padded predictions with padded gold answers, so that its nu
 "1 . 5" are the same to it) and its predictions cannot be handed to the official scripts. Here `answer` first gives a
 prediction back its original spelling, by finding it in the context; then the official rules mark it against the
 original gold answers. Numbers, predictions files and the official scripts thus agree. `padded_scores` is T5's way.
+
+Two more of T5's tasks read the same rows: `squad_span` asks for the place of the answer and not for its words,
+`squad_trivia` asks without the context; having none to restore the spelling from, it is marked as T5 does.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from textfer.batch import Example, Row, Span
 from textfer.data.fields import text_field, texts_field, wrong
@@ -25,6 +29,7 @@ NO_ANSWER = "unanswerable"
 """What a model writes when the context holds no answer. T5 had no such task, so the word is ours."""
 PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # RE2's [[:punct:]]: ASCII only
 SPACES = re.compile(r"[\t\n\f\r ]+")  # RE2's \s: ASCII, without vertical tab
+NO_WORD = re.compile(r"\W", re.ASCII)  # RE2's \W
 COLUMNS = ("id", "context", "question", "answers")
 
 
@@ -70,6 +75,35 @@ def find_padded(text: str, context: str) -> tuple[int, int] | None:
     return found.span() if found else None
 
 
+def span_target(answer: str, context: str) -> str:
+    """`start: 2 end: 3`: which words of the padded context the padded answer is, counted from 0; "" where it is none.
+
+    Marks count as empty words, as in T5. T5 misses an answer whose last word is the last of the context, and so does
+    this; a dot at the end of the context is enough that it is not.
+
+    **Source**: `_span_answer` of t5/data/preprocessors.py.
+    """
+    ours, theirs = _span_words(pad_punctuation(answer)), _span_words(pad_punctuation(context))
+    places = range(len(theirs) - len(ours))
+    start = next((place for place in places if theirs[place : place + len(ours)] == ours), None)
+    return "" if start is None else f"start: {start} end: {start + len(ours) - 1}"
+
+
+def span_text(text: str, context: str) -> str:
+    """The words that `start: i end: j` stands for, as they are spelled in `context`; "" where it is no such text.
+
+    **Source**: `span_squad` of t5/evaluation/metrics.py, which however counts no marks and so reads another place than
+    its own targets name.
+    """
+    words = NO_WORD.sub(" ", text).split()
+    if len(words) < 4 or not (words[1].isdecimal() and words[3].isdecimal()):
+        return ""
+    start, end = int(words[1]), int(words[3]) + 1
+    padded = pad_punctuation(context)
+    lens = [len(word) + 1 for word in _span_words(padded)]
+    return restore(padded[sum(lens[:start]) : max(sum(lens[:end]) - 1, 0)], context)
+
+
 def to_example(row: Row, origin: str, *, unanswerable: str | None = None) -> Example:
     """A row of SQuAD's columns as an example. Rows without answer have the target `unanswerable`; None refuses them."""
     question = text_field(row, "question", origin)
@@ -87,6 +121,28 @@ def to_example(row: Row, origin: str, *, unanswerable: str | None = None) -> Exa
     )
 
 
+def to_span(row: Row, origin: str) -> Iterable[Example]:
+    """The same row with the answer's place as target; none where its place is unknown."""
+    example = to_example(row, origin)
+    if target := span_target(example.facts["answers"][0], example.fields["context"]):
+        yield replace(example, targets=target)
+
+
+def to_trivia(row: Row, origin: str) -> Iterable[Example]:
+    """The row's question without the context."""
+    question = text_field(row, "question", origin)
+    answers = texts_field(row, "answers.text", origin)
+    if not answers or not answers[0].strip():
+        raise wrong(list(answers), "answers.text", origin, "at least one answer that is not empty")
+    yield Example(
+        inputs=closed_book_inputs(question),
+        targets=pad_punctuation(answers[0]),
+        origin=origin,
+        facts={"id": str(row.get("id", origin)), "answers": answers},
+        fields={"question": question},
+    )
+
+
 def mark(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
     """`em` and `f1` of SQuAD v1.1."""
     return squad([str(answer) for answer in answers], gold_answers(examples))
@@ -98,12 +154,14 @@ def mark_v2(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
     return {"em": scores["exact"], **scores}
 
 
-def padded_scores(texts: Sequence[str], examples: Sequence[Example]) -> Scores:
+def padded_scores(texts: Sequence[object], examples: Sequence[Example]) -> Scores:
     """`em` and `f1` as T5 computes them: what the model wrote against padded gold answers.
 
     **Source**: `squad` of t5/evaluation/metrics.py over `qa` of t5/data/postprocessors.py.
     """
-    return squad(texts, [[pad_punctuation(gold) for gold in golds] for golds in gold_answers(examples)])
+    return squad(
+        [str(text) for text in texts], [[pad_punctuation(gold) for gold in golds] for golds in gold_answers(examples)]
+    )
 
 
 def gold_answers(examples: Sequence[Example]) -> list[Sequence[str]]:
@@ -114,6 +172,11 @@ def gold_answers(examples: Sequence[Example]) -> list[Sequence[str]]:
 def original_spelling(text: str, example: Example) -> str:
     """What the model wrote as it stands in the context."""
     return restore(text, example.fields["context"])
+
+
+def named_place(text: str, example: Example) -> str:
+    """The words at the place that the model wrote."""
+    return span_text(text, example.fields["context"])
 
 
 def original_or_none(text: str, example: Example) -> str:
@@ -132,6 +195,10 @@ def _spans(row: Row, context: str, answers: Sequence[str], origin: str) -> tuple
     if start < 0 or not context.startswith(answers[0], start):
         start = context.find(answers[0])
     return (Span("context", start, start + len(answers[0])),) if start >= 0 else ()
+
+
+def _span_words(text: str) -> list[str]:
+    return NO_WORD.sub(" ", text).split(" ")
 
 
 def _mark(piece: str) -> bool:
@@ -177,6 +244,38 @@ register(
         answer=original_spelling,
         family="reading comprehension",
         summary="SQuAD 1.1: find the answer to a question in a Wikipedia paragraph",
+        licence="CC BY-SA 4.0",
+        train_ok=True,
+        schema="data card of rajpurkar/squad",
+        sizes={"train": 87_599, "validation": 10_570},
+        sample=SAMPLE,
+    )
+)
+register(
+    Task(
+        name="squad_span",
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
+        to_examples=to_span,
+        metrics=mark,
+        answer=named_place,
+        family="reading comprehension",
+        summary="SQuAD 1.1, answered by the place of the answer: start: 2 end: 3",
+        licence="CC BY-SA 4.0",
+        train_ok=True,
+        schema="data card of rajpurkar/squad",
+        sizes={"train": 87_599, "validation": 10_570},
+        drops="rows whose answer is no run of whole words of the paragraph, or is its very end: as T5",
+        sample=(*SAMPLE, {**SAMPLE[1], "id": "aldon-4", "answers": {"text": ["aud Hale"], "answer_start": [51]}}),
+    )
+)
+register(
+    Task(
+        name="squad_trivia",
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=("id", "question", "answers")),
+        to_examples=to_trivia,
+        metrics=padded_scores,
+        family="closed-book QA",
+        summary="SQuAD 1.1 from memory, without the paragraph; marked against padded gold answers, as T5 does",
         licence="CC BY-SA 4.0",
         train_ok=True,
         schema="data card of rajpurkar/squad",

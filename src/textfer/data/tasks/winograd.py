@@ -31,13 +31,15 @@ UNLABELLED = -1
 def star_word(text: str, index: int, pronoun: str) -> str | None:
     """`text` with the pronoun, which is word `index` of it, between stars; None where it does not stand there.
 
-    Where another word has that index, the nearest word that is the pronoun is taken. Where only punctuation hangs on
-    it, that is parted: `"Good for him," he said.` → `"Good for *him* ," he said.` Both are as T5 has the two rows of
-    WSC that need it.
+    Where another word has that index, the nearest word that is the pronoun is taken, be it in another case. Where only
+    punctuation hangs on it, that is parted: `"Give it to him," said Ann.` → `"Give it to *him* ," said Ann.` Both are
+    as T5 has the two rows of WSC that need it.
     """
     words = text.split(" ")
     if index >= len(words) or words[index] != pronoun:
-        places = [place for place, word in enumerate(words) if word == pronoun]
+        places = [place for place, word in enumerate(words) if word == pronoun] or [
+            place for place, word in enumerate(words) if word.lower() == pronoun.lower()
+        ]
         if places:
             index = min(places, key=lambda place: abs(place - index))
         elif index < len(words) and (found := re.fullmatch(re.escape(pronoun) + r"(\W+)", words[index])):
@@ -218,7 +220,8 @@ register(
         name="wsc",
         source=Source(
             name="aps/super_glue",
-            config="wsc",
+            config="wsc.fixed",  # T5's: spans are spelled as in the text
+            folder="aps/super_glue/wsc",
             columns=("text", "span1_text", "span2_index", "span2_text", "label", "idx"),
         ),
         to_examples=_wsc,
