@@ -1,4 +1,4 @@
-"""Short texts about longer ones: SciTLDR's one-sentence summaries and titles of papers, BBC news with topics."""
+"""Short texts about longer ones: SciTLDR's one-sentence summaries and titles of papers, BBC news."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from textfer.batch import Row
 from textfer.data.fields import text_field, texts_field
 from textfer.data.source import Source
 from textfer.data.task import Task, register
-from textfer.data.tasks.forms import by_label, by_text, key_values, labelled, stripped, written
-from textfer.metrics import accuracy, macro_f1, rouge
+from textfer.data.tasks.forms import by_text, key_values, stripped, written
+from textfer.metrics import rouge
 
-TOPICS = ("business", "entertainment", "politics", "sport", "tech")
 summaries = partial(Task, family="summarisation", metrics=by_text(rouge), answer=stripped)
 
 
@@ -50,15 +49,13 @@ for _name, _column, _golds, _summary in (
     )
 
 NEWS = {
-    "File_path": "business",
     "Articles": "Bakers raise prices\n\nBread costs more since May. Rain spoilt the wheat. Buyers grumble.",
     "Summaries": "Bread costs more since May.Rain spoilt the wheat.",
 }
-BBC = partial(Source, name="gopalkalpande/bbc-news-summary")
 register(
     summaries(
         name="bbc_news_summary",
-        source=BBC(columns=("Articles", "Summaries")),
+        source=Source(name="gopalkalpande/bbc-news-summary", columns=("Articles", "Summaries")),
         to_examples=written(
             lambda row, origin: key_values("bbc_news_summary", {"article": text_field(row, "Articles", origin)}),
             lambda row, origin: text_field(row, "Summaries", origin),
@@ -68,18 +65,5 @@ register(
         licence="BBC copyright, non-commercial research",
         schema="data card of gopalkalpande/bbc-news-summary",
         sample=(NEWS,),
-    )
-)
-register(
-    summaries(
-        name="bbc_news_topic",
-        source=BBC(columns=("Articles", "File_path")),
-        to_examples=labelled("bbc_news_topic", {"article": "Articles"}, TOPICS, label="File_path", values=TOPICS),
-        choices=TOPICS,
-        metrics=by_label(TOPICS, accuracy, macro_f1(len(TOPICS))),
-        summary="BBC news: the section that an article stood in (5)",
-        licence="BBC copyright, non-commercial research",
-        schema="data card of gopalkalpande/bbc-news-summary",
-        sample=tuple({**NEWS, "File_path": topic} for topic in TOPICS),
     )
 )
