@@ -20,7 +20,7 @@ from textfer.metrics.edits import edit_distance, levenshtein
 from textfer.metrics.intervals import bootstrap, bootstrap_mean
 from textfer.metrics.labels import accuracy, auc, binary_f1, gender_parity, macro_f1, matthews, multirc
 from textfer.metrics.referents import wsc, wsc_label, wsc_match
-from textfer.metrics.signatures import SIGNATURES, describe
+from textfer.metrics.signatures import SIGNATURES, describe, metric_names, signature
 from textfer.metrics.stemming import stem
 from textfer.metrics.summaries import rouge
 from textfer.metrics.tagging import entities, entity_f1
@@ -45,6 +45,7 @@ __all__ = [
     "levenshtein",
     "macro_f1",
     "matthews",
+    "metric_names",
     "multirc",
     "normalise_answer",
     "normalise_trivia",
@@ -52,6 +53,7 @@ __all__ = [
     "record",
     "rouge",
     "sacrebleu_signature",
+    "signature",
     "spearman",
     "squad",
     "squad_v2",

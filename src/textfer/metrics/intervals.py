@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,20 +32,19 @@ def bootstrap(
     if not blocks:
         return dict.fromkeys(score([]), (math.nan, math.nan))
     whole, each = score(range(size)), [score(block) for block in blocks]
-    samples: dict[str, list[float]] = {}
-    intervals: dict[str, Interval] = {}
-    for name, value in whole.items():
-        values = [scores.get(name, math.nan) for scores in each]
-        if math.isclose(value, math.fsum(values) / len(values), rel_tol=1e-9, abs_tol=1e-9):
-            intervals[name] = bootstrap_mean(values, num_samples=num_samples, level=level, seed=seed)
-        else:
-            samples[name] = []
-    if samples:
-        for drawn in _draws(len(blocks), num_samples, seed):
+    parts = {name: [scores.get(name, math.nan) for scores in each] for name in whole}
+    means = [name for name in whole if math.isclose(whole[name], _mean(parts[name]), rel_tol=1e-9, abs_tol=1e-9)]
+    table = np.array([parts[name] for name in means], np.float64).T
+    samples: dict[str, list[float]] = {name: [] for name in whole}
+    for drawn in _draws(len(blocks), num_samples, seed):
+        if means:
+            for name, value in zip(means, table[drawn].mean(axis=0).tolist(), strict=True):
+                samples[name].append(value)
+        if len(means) < len(whole):
             found = score([index for number in drawn.tolist() for index in blocks[number]])
-            for name, values in samples.items():
-                values.append(found.get(name, math.nan))
-    return {name: intervals[name] if name in intervals else _percentiles(samples[name], level) for name in whole}
+            for name in whole.keys() - means:
+                samples[name].append(found.get(name, math.nan))
+    return {name: _percentiles(values, level) for name, values in samples.items()}
 
 
 def bootstrap_mean(values: Sequence[float], *, num_samples: int = 1000, level: float = 0.95, seed: int = 0) -> Interval:
@@ -66,9 +65,14 @@ def _blocks(size: int, groups: Sequence[Hashable]) -> list[list[int]]:
     return list(found.values())
 
 
-def _draws(count: int, num_samples: int, seed: int) -> list[NDArray[np.int64]]:
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _draws(count: int, num_samples: int, seed: int) -> Iterator[NDArray[np.int64]]:
     generator = np.random.RandomState(seed)  # its stream is frozen: the same in every version of NumPy
-    return [generator.randint(0, count, count, dtype=np.int64) for _ in range(num_samples)]
+    for _ in range(num_samples):
+        yield generator.randint(0, count, count, dtype=np.int64)
 
 
 def _percentiles(values: Sequence[float], level: float) -> Interval:
