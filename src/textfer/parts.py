@@ -12,14 +12,14 @@ import torch
 from textfer.answer import TextToText
 from textfer.batch import Specials
 from textfer.data.layout import Lens
+from textfer.data.mixing import mixing_rates
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
-from textfer.data.task import Mixture, flatten
 from textfer.data.tokens import RowChoice, TokenTable, prepare
 from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
 from textfer.models import MODELS, Model, load_model
 from textfer.models.hub import find_model
-from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, task_names
+from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World, pick_device
@@ -103,8 +103,15 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer, run: Run) -> Model:
     return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
 
 
-def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Specials, layout: str) -> Stream:
-    """The training stream of prepared tables."""
+def build_stream(
+    recipe: Recipe,
+    tables: Mapping[str, TokenTable],
+    specials: Specials,
+    layout: str,
+    *,
+    rates: Mapping[str, float] | None = None,
+) -> Stream:
+    """The training stream of prepared tables, each task at its rate; None = the recipe's rates for these tables."""
     data, lens = recipe.data, Lens(recipe.data.inputs_len, recipe.data.targets_len)
     objective = make_objective(recipe.objective) if recipe.objective else None
     parts: dict[str, Part] = {}
@@ -114,16 +121,13 @@ def build_stream(recipe: Recipe, tables: Mapping[str, TokenTable], specials: Spe
             parts[name] = Denoised(table, objective, lens, specials)
         else:
             parts[name] = Supervised(table, lens, specials.eos)
-    whole = Mixture(
-        name="data.tasks",
-        parts=dict.fromkeys(data.tasks),
-        max_examples=data.max_examples,
-        temperature=data.temperature,
-    )
     for part in parts.values():
         if isinstance(part, Denoised) and objective is not None:
             _check_sentinels(objective.num_sentinels(part.raw_len), specials)
-    rates = flatten(whole, lambda name: len(parts[name]))
+    if rates is None:
+        rates = mixing_rates(
+            data.tasks, lambda name: len(parts[name]), mixing_of(recipe), plain=lambda name: find_task(name).plain
+        )
     options = StreamOptions(
         seed=recipe.seed,
         layout=layout,

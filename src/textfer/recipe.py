@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from pydantic import Field
 
 from textfer.config import Options, apply_overrides, build, load_layers
-from textfer.data.task import MIXTURES, TASKS, Task
-from textfer.data.tasks.files import file_task
+from textfer.data.mixing import Mixing, mixing_rates
+from textfer.data.named import find_task as find_task
+from textfer.data.named import task_names as task_names
 from textfer.data.tokens import OnBad
 from textfer.errors import ConfigError, nearest
 from textfer.generate import Decoding, check_decoding
@@ -23,6 +25,8 @@ from textfer.models import MODELS, model_options
 from textfer.objectives import OBJECTIVES, Objective
 from textfer.training.trainer import TrainOptions
 
+MADE_UP = (4, 0.25, 1, 2, 0.5)
+"""Numbers of examples, of the cap, on which it is tried whether an option changes any rate."""
 SHAPELESS = frozenset({"dropout"})
 """Model options that may differ from those of the weights a run starts from."""
 
@@ -44,10 +48,16 @@ class DataSection(Options):
     """Longest input in tokens, end mark included."""
     targets_len: int = Field(114, gt=1)
     """Longest target in tokens, end mark included."""
-    max_examples: float = Field(math.inf, gt=0)
-    """The cap K of examples-proportional mixing: a larger task counts as this many examples."""
-    temperature: float = Field(1.0, ge=1)
-    """T of temperature-scaled mixing: 1 = proportional, inf = equal."""
+    max_examples: float | None = Field(None, gt=0)
+    """The cap K: a larger task counts as this many examples. None = what each mixture says; none of these, no cap."""
+    temperature: float | None = Field(None, ge=1)
+    """T: 1 = proportional to examples, inf = equal. None = what each mixture says; none of these, 1."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Task or mixture → factor on the rates of its tasks."""
+    ratio: float | None = Field(None, gt=0)
+    """Examples of plain text for each supervised one, over all tasks. None = as the tasks' numbers of examples say."""
+    max_epochs: float | None = Field(None, gt=0)
+    """The most times that an example of a supervised task is heard in the run; what is freed goes to the others."""
     limit: int | None = Field(None, gt=0)
     """Read only the first rows of each task."""
     pack: bool = False
@@ -116,22 +126,8 @@ def check(recipe: Recipe) -> Recipe:
         recipe = recipe.model_copy(update={"model": {"name": recipe.model["name"], **options.model_dump()}})
     elif extra := sorted(set(recipe.model) - SHAPELESS - {"name"}):
         raise ConfigError(f"model.{extra[0]}: cannot take effect, the shape comes from init '{recipe.init}'. Drop it.")
-    tasks = [find_task(name) for name in task_names(recipe.data.tasks)]
-    plain = [task.name for task in tasks if task.plain]
-    if plain and recipe.objective is None:
-        raise ConfigError(
-            f"objective: missing, and '{plain[0]}' is plain text. Add [objective] name = \"span_corruption\"."
-        )
-    if recipe.objective is not None:
-        if not plain:
-            raise ConfigError("objective: cannot take effect, no task of data.tasks is plain text. Drop it.")
-        objective = make_objective(recipe.objective)
-        update = {"objective": {"name": recipe.objective["name"], **objective.model_dump()}}  # type: ignore[attr-defined]
-        recipe = recipe.model_copy(update=update)
-    if len(tasks) == 1 and recipe.data.tasks[0] not in MIXTURES:
-        for field, default in (("max_examples", math.inf), ("temperature", 1.0)):
-            if getattr(recipe.data, field) != default:
-                raise ConfigError(f"data.{field}: cannot take effect with one task. Drop it.")
+    recipe = _check_objective(recipe)
+    _check_mixing(recipe)
     check_decoding(recipe.eval.decoding, where="eval.decoding")
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
@@ -141,22 +137,68 @@ def check(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def find_task(name: str) -> Task:
-    """The registered task of that name, or one made of the file of that name."""
-    if name in TASKS:
-        return TASKS.get(name)
-    if "/" in name or "." in name or Path(name).exists():
-        return file_task(name)
-    raise ConfigError(f"unknown task '{name}'.{nearest(name, [*TASKS.names(), *MIXTURES.names()])}")
+def mixing_of(recipe: Recipe) -> Mixing:
+    """What the recipe says about rates."""
+    data, training = recipe.data, recipe.training
+    said = {name: getattr(data, name) for name in ("max_examples", "temperature", "weights", "ratio", "max_epochs")}
+    return Mixing(budget=training.num_steps * training.batch_size, **said)
 
 
-def task_names(names: Sequence[str]) -> list[str]:
-    """All tasks under tasks and mixtures, each once, in order."""
-    found: dict[str, None] = {}
-    for name in names:
-        inner = task_names(list(MIXTURES.get(name).parts)) if name in MIXTURES else [name]
-        found.update(dict.fromkeys(inner))
-    return list(found)
+def _check_objective(recipe: Recipe) -> Recipe:
+    """The recipe with its objective's options; refuses plain text without one, and one without plain text."""
+    plain = [name for name in task_names(recipe.data.tasks) if find_task(name).plain]
+    if plain and recipe.objective is None:
+        raise ConfigError(
+            f"objective: missing, and '{plain[0]}' is plain text. Add [objective] name = \"span_corruption\"."
+        )
+    if recipe.objective is None:
+        return recipe
+    if not plain:
+        raise ConfigError("objective: cannot take effect, no task of data.tasks is plain text. Drop it.")
+    objective = make_objective(recipe.objective)
+    update = {"objective": {"name": recipe.objective["name"], **objective.model_dump()}}  # type: ignore[attr-defined]
+    return recipe.model_copy(update=update)
+
+
+def _check_mixing(recipe: Recipe) -> None:
+    """Refuses what is said about rates and cannot be, or would change none. Tried on made-up numbers of examples."""
+    data, said = recipe.data, mixing_of(recipe)
+    names = task_names(data.tasks)
+    plain = {name: find_task(name).plain for name in names}
+    cap = said.max_examples if said.max_examples and math.isfinite(said.max_examples) else 1e6
+    sizes = {name: max(1, int(cap * MADE_UP[at % len(MADE_UP)])) for at, name in enumerate(names)}
+
+    def rates(how: Mixing) -> list[float]:
+        return list(mixing_rates(data.tasks, sizes.__getitem__, how, plain=plain.__getitem__).values())
+
+    said = replace(said, max_epochs=None)
+    now = rates(said)
+    others: dict[str, Mixing] = {}
+    if said.max_examples is not None and math.isfinite(said.max_examples):
+        others["max_examples"] = replace(said, max_examples=3 * said.max_examples)
+    if said.temperature not in (None, 1.0):
+        others["temperature"] = replace(said, temperature=1.0)
+    if said.weights:
+        others["weights"] = replace(said, weights={})
+    for field, other in others.items():
+        if np.allclose(rates(other), now, rtol=1e-9, atol=0):
+            raise ConfigError(f"data.{field}: cannot take effect, {_why(data, len(names))}. Drop it.")
+    if data.max_epochs is not None:
+        if all(plain.values()):
+            raise ConfigError("data.max_epochs: cannot take effect, data.tasks are all plain text. Drop it.")
+        if data.pack:
+            raise ConfigError(
+                "data.max_epochs: cannot be kept with data.pack: how many examples its rows hold is not known before. "
+                "Drop one of them."
+            )
+
+
+def _why(data: DataSection, num_tasks: int) -> str:
+    if num_tasks == 1:
+        return "there is one task"
+    if data.temperature is not None and math.isinf(data.temperature):
+        return "data.temperature = inf makes all tasks equal"
+    return "it changes no task's rate"
 
 
 def make_objective(section: Mapping[str, Any]) -> Objective:

@@ -6,6 +6,7 @@ Letters as in `batch`.
 from __future__ import annotations
 
 import json
+import math
 import platform
 import subprocess
 import sys
@@ -50,6 +51,9 @@ FREE_TO_CHANGE = (
     "init",
 )
 """What a resumed run may have different from when it began: nothing that changes its numbers."""
+
+BEFORE = {"data.max_examples": math.inf, "data.temperature": 1.0}
+"""What the first recipes said for nothing."""
 
 
 class Display(Protocol):
@@ -146,6 +150,8 @@ def check_same_recipe(recipe: Recipe, run: Run) -> None:
     if not saved.exists() or not run.steps():
         return
     old, new = flat(read_toml(saved)), flat(recipe.model_dump(mode="json"))
+    if "data.ratio" not in old:  # from before None stood for what a mixture says itself
+        old = {key: None if BEFORE.get(key) == value else value for key, value in old.items()}
     changed = [key for key in sorted({*old, *new}) if key not in FREE_TO_CHANGE and old.get(key) != new.get(key)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in changed[:4])
@@ -231,14 +237,15 @@ class Observer:
 
 
 def _held_out(parts: Parts, data_dir: Path | None) -> list[Batch]:
-    """The first `eval.loss_rows` rows of the evaluation split, unshuffled; what is random in them stays the same."""
+    """The first `eval.loss_rows` rows of the evaluation split, at training's rates; unshuffled, noise fixed."""
     section, training = parts.recipe.eval, parts.recipe.training
     if section.loss_rows is None:
         return []
     choice = RowChoice(data_dir=data_dir, limit=section.loss_rows)
     names = task_names(parts.recipe.data.tasks)
     tables = {name: prepare(find_task(name), section.split, parts.tokenizer, choice) for name in names}
-    whole = build_stream(parts.recipe, tables, parts.tokenizer.specials, parts.model.layout)
+    rates = dict(zip(parts.tables, parts.stream.rates, strict=True))
+    whole = build_stream(parts.recipe, tables, parts.tokenizer.specials, parts.model.layout, rates=rates)
     size = training.micro_batch_size or training.batch_size
     options = replace(whole.options, shuffle=False, batch_size=section.loss_rows, micro_batch_size=size)
     return next(Stream(whole.parts, whole.rates, options).steps(Cursor()))[0]

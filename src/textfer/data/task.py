@@ -1,19 +1,16 @@
 """What data means: tasks say rows in text; mixtures say how often each task is heard.
 
-A task knows nothing of models, tokenizers or lengths. Mixing rates are those of T5 (§3.5.2): examples-proportional with
-a cap K, temperature-scaled with T, equal as T → ∞.
+A task knows nothing of models, tokenizers or lengths. `mixing` says what rates come of a mixture.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from textfer.batch import Example, Row
 from textfer.config import Registry
 from textfer.data.source import Source
-from textfer.errors import ConfigError
 
 Scores = dict[str, float]
 ASSUMED = "assumed"
@@ -70,11 +67,11 @@ class Mixture:
 
     name: str
     parts: Mapping[str, float | None]
-    """Task or mixture name → fixed weight; None = by its number of examples."""
-    max_examples: float = math.inf
-    """The cap K: a larger task counts as this many examples."""
-    temperature: float = 1.0
-    """T: rates are raised to 1/T and renormalised; `inf` makes them equal."""
+    """Task or mixture name → as how many examples it counts; None = as many as it has."""
+    max_examples: float | None = None
+    """The cap K: a larger task counts as this many examples. None = no cap, or that of a mixture around this one."""
+    temperature: float | None = None
+    """T: rates are raised to 1/T and renormalised; `inf` makes them equal. None = 1, or that of a mixture around."""
     summary: str = field(default="")
 
 
@@ -90,40 +87,3 @@ def register(task: Task) -> Task:
 def choices_of(task: Task, example: Example) -> tuple[str, ...]:
     """What the example may be answered with: its own choices (`facts["choices"]`) or else the task's; () = any text."""
     return tuple(example.facts.get("choices", task.choices))
-
-
-def mixing_rates(num_examples: Mapping[str, int], mixture: Mixture) -> dict[str, float]:
-    """{part: rate}, summing to 1: weight, or number of examples up to the cap, each to the power 1/T.
-
-    Source: T5 §3.5.2; seqio's `mixing_rate_num_examples` caps first and then takes the root.
-    """
-    rates: dict[str, float] = {}
-    for part, weight in mixture.parts.items():
-        rate = float(min(num_examples[part], mixture.max_examples)) if weight is None else float(weight)
-        if not rate > 0 or not math.isfinite(rate):
-            raise ConfigError(
-                f"mixture '{mixture.name}': part '{part}' has rate {rate:g}, expected more than 0. Drop it or add rows."
-            )
-        rates[part] = rate ** (1.0 / mixture.temperature)
-    total = math.fsum(rates.values())
-    return {part: rate / total for part, rate in rates.items()}
-
-
-def flatten(mixture: Mixture, num_examples: Callable[[str], int], above: tuple[str, ...] = ()) -> dict[str, float]:
-    """{task: rate} with nested mixtures multiplied through; a task reached twice adds up."""
-    if mixture.name in above:
-        raise ConfigError(f"mixture '{mixture.name}': contains itself ({' → '.join([*above, mixture.name])}).")
-    inner = {
-        part: flatten(MIXTURES.get(part), num_examples, (*above, mixture.name))
-        for part in mixture.parts
-        if part in MIXTURES
-    }
-
-    def count(part: str) -> int:
-        return sum(num_examples(task) for task in inner[part]) if part in inner else num_examples(part)
-
-    rates: dict[str, float] = {}
-    for part, rate in mixing_rates({part: count(part) for part in mixture.parts}, mixture).items():
-        for task, share in inner.get(part, {part: 1.0}).items():
-            rates[task] = rates.get(task, 0.0) + rate * share
-    return rates
