@@ -79,6 +79,7 @@ def test_all_are_there() -> None:
             "product_reviews_aspects product: X1 sentence: good lid",
             "lid; steel lid",
         ),
+        ("bbc_news_topic", {"File_path": "tech", "Articles": "A\n\nb"}, "bbc_news_topic text: A\n\nb", "tech"),
         (
             "adv_mnli_mismatched",
             {"premise": "p", "hypothesis": "h", "label": 2, "idx": 1},

@@ -27,6 +27,7 @@ FINE = {
 }
 """The 50 finer types in the order of the data set's indices."""
 FINE_WORDS = tuple(word for words in FINE.values() for word in words)
+BBC = ("business", "entertainment", "politics", "sport", "tech")
 
 declare(
     FAMILY,
@@ -99,3 +100,21 @@ for _name, _label, _words, _what in (
             ),
         )
     )
+register(
+    Task(
+        name="bbc_news_topic",
+        source=Source(name="gopalkalpande/bbc-news-summary", columns=("File_path", "Articles")),
+        to_examples=labelled("bbc_news_topic", {"text": "Articles"}, BBC, label="File_path", values=BBC),
+        choices=BBC,
+        metrics=by_label(BBC, accuracy),
+        answer=stripped,
+        family="summarisation",
+        summary="the topic of a whole BBC news article",
+        licence="BBC copyright, non-commercial research",
+        schema="data card of gopalkalpande/bbc-news-summary",
+        sample=(
+            {"File_path": "business", "Articles": "Mill sold\n\nThe mill at Aldon was sold on Friday."},
+            {"File_path": "sport", "Articles": "Halden win boat race\n\nHalden won by a length."},
+        ),
+    )
+)
