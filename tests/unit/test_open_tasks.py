@@ -13,8 +13,9 @@ from textfer.data.task import TASKS, choices_of
 from textfer.data.tasks.blimp import PHENOMENA
 from textfer.data.tasks.intents import ATIS_IDS, BANKING77, CLINC150, HWU64, mark_scope
 from textfer.data.tasks.topics import FINE_WORDS
-from textfer.data.tasks.tweets import EMOJIS, macro_recall, stance_f1
+from textfer.data.tasks.tweets import EMOJIS
 from textfer.errors import DataError
+from textfer.metrics import macro_recall, metric_names, stance_f1
 
 FAMILIES = {
     "sentiment": {"sst2", "adv_sst2", "imdb", "counterfactual_sentiment", "rotten_tomatoes", "movie_reviews"}
@@ -180,3 +181,10 @@ def test_main_scores() -> None:
     assert TASKS.get("chemprot").main_metric == "accuracy"
     assert TASKS.get("scicite").main_metric == "macro_f1"
     assert TASKS.get("wnut_17").main_metric == "f1"
+
+
+def test_every_score_has_a_signature() -> None:
+    for name in set().union(*FAMILIES.values()):
+        marking = TASKS.get(name).metrics
+        assert marking is not None
+        assert metric_names(marking), name

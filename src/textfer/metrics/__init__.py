@@ -18,7 +18,17 @@ from textfer.metrics.answers import (
 from textfer.metrics.correlations import pearson, spearman
 from textfer.metrics.edits import edit_distance, levenshtein
 from textfer.metrics.intervals import bootstrap, bootstrap_mean
-from textfer.metrics.labels import accuracy, auc, binary_f1, gender_parity, macro_f1, matthews, multirc
+from textfer.metrics.labels import (
+    accuracy,
+    auc,
+    binary_f1,
+    gender_parity,
+    macro_f1,
+    macro_recall,
+    matthews,
+    multirc,
+    stance_f1,
+)
 from textfer.metrics.referents import wsc, wsc_label, wsc_match
 from textfer.metrics.signatures import SIGNATURES, describe, metric_names, signature
 from textfer.metrics.stemming import stem
@@ -44,6 +54,7 @@ __all__ = [
     "gender_parity",
     "levenshtein",
     "macro_f1",
+    "macro_recall",
     "matthews",
     "metric_names",
     "multirc",
@@ -57,6 +68,7 @@ __all__ = [
     "spearman",
     "squad",
     "squad_v2",
+    "stance_f1",
     "stem",
     "token_f1",
     "trivia_qa",

@@ -1,4 +1,4 @@
-"""Scores of classes: accuracy, F1, Matthews correlation, MultiRC, gender parity, and the area under the ROC curve.
+"""Scores of classes: accuracy, F1, recall, Matthews correlation, MultiRC, gender parity, area under the ROC curve.
 
 Classes are numbers from 0; an answer that is none of the labels is -1, which is never right.
 """
@@ -50,6 +50,25 @@ def macro_f1(num_classes: int) -> Callable[[Sequence[int], Sequence[int]], dict[
         }
 
     return score
+
+
+def macro_recall(answers: Sequence[int], golds: Sequence[int]) -> dict[str, float]:
+    """The mean over the gold classes of the share of their examples that is found.
+
+    **Source**: TweetEval (Barbieri et al., 2020), sentiment.
+    """
+    assert len(answers) == len(golds), (len(answers), len(golds))
+    found, wanted = Counter(gold for answer, gold in zip(answers, golds, strict=True) if answer == gold), Counter(golds)
+    return {"macro_recall": mean([found[number] / wanted[number] for number in wanted])}
+
+
+def stance_f1(answers: Sequence[int], golds: Sequence[int]) -> dict[str, float]:
+    """The mean of the F1 of classes 1 (against) and 2 (favor); class 0 (none) counts only where it is mistaken.
+
+    **Source**: TweetEval (Barbieri et al., 2020), stance.
+    """
+    assert len(answers) == len(golds), (len(answers), len(golds))
+    return {"stance_f1": mean([_class_f1(answers, golds, number) for number in (1, 2)]) if golds else math.nan}
 
 
 def matthews(answers: Sequence[int], golds: Sequence[int]) -> dict[str, float]:

@@ -19,6 +19,8 @@ METRICS: Mapping[str, tuple[tuple[str, ...], str]] = MappingProxyType(
         "accuracy": (("accuracy",), "v1; equal to the gold answer"),
         "binary_f1": (("f1",), "v1; class 1; an invalid answer is the wrong class, as T5"),
         "macro_f1": (("macro_f1",), "v1; mean over classes, 0 for one never met"),
+        "macro_recall": (("macro_recall",), "v1; mean over gold classes, as TweetEval"),
+        "stance_f1": (("stance_f1",), "v1; mean F1 of against and favor, as TweetEval"),
         "matthews": (("matthews",), "v1; multi-class, an invalid answer is a class of its own"),
         "pearson": (("pearson",), "v1"),
         "spearman": (("spearman",), "v1; ties share their mean rank"),

@@ -105,14 +105,13 @@ def slot_words(label: str) -> str:
 
 def mark_scope(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
     """`accuracy` over all, `in_scope_accuracy`, and `oos_recall`: the share of the out-of-scope queries found."""
-    pairs = [(str(answer).strip(), example.targets) for answer, example in zip(answers, examples, strict=True)]
-    scopes = {"accuracy": pairs, "in_scope_accuracy": [], "oos_recall": []}
-    for pair in pairs:
-        scopes["oos_recall" if pair[1] == OOS else "in_scope_accuracy"].append(pair)
-    return {
-        name: accuracy([answer for answer, _ in some], [gold for _, gold in some])["accuracy"]
-        for name, some in scopes.items()
-    }
+    found = [str(answer).strip() for answer in answers]
+    golds = [example.targets for example in examples]
+    known = [place for place, gold in enumerate(golds) if gold != OOS]
+    others = [place for place, gold in enumerate(golds) if gold == OOS]
+    inside = accuracy([found[place] for place in known], [golds[place] for place in known])
+    outside = accuracy([found[place] for place in others], [golds[place] for place in others])
+    return {**accuracy(found, golds), "in_scope_accuracy": inside["accuracy"], "oos_recall": outside["accuracy"]}
 
 
 def _scope_facts(row: Row, origin: str) -> dict[str, tuple[str, ...]]:

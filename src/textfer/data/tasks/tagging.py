@@ -27,7 +27,7 @@ from textfer.batch import Example, Row, Span
 from textfer.data.fields import field, texts_field, wrong
 from textfer.data.task import Scores
 from textfer.data.tasks.forms import ToExamples, key_values, row_id
-from textfer.metrics import entity_f1
+from textfer.metrics import accuracy, entity_f1
 
 NO_ENTITY = "none"
 BETWEEN = "; "
@@ -172,12 +172,14 @@ def part_of_speech(name: str, tags: str, names: Sequence[str]) -> ToExamples:
 
 def mark_tags(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
     """`accuracy` over all words: the share with their own tag. Missing tags are wrong, further ones not read."""
-    right = count = 0
+    found: list[str] = []
+    golds: list[str] = []
     for answer, example in zip(answers, examples, strict=True):
-        golds = example.targets.split()
-        right += sum(tag == gold for tag, gold in zip(str(answer).split(), golds, strict=False))
-        count += len(golds)
-    return {"accuracy": 100.0 * right / count if count else float("nan")}
+        wanted = example.targets.split()
+        said = str(answer).split()[: len(wanted)]
+        found += [*said, *[""] * (len(wanted) - len(said))]
+        golds += wanted
+    return accuracy(found, golds)
 
 
 class _Words:

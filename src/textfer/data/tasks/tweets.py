@@ -9,11 +9,8 @@ target has its own. Emojis are said as words, as most vocabularies lack them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from textfer.data.task import Scores
 from textfer.data.tasks.classes import LabelScore, TextSet, declare, readable
-from textfer.metrics import accuracy, binary_f1, macro_f1
+from textfer.metrics import accuracy, binary_f1, macro_f1, macro_recall, stance_f1
 
 SOURCE = "cardiffnlp/tweet_eval"
 LICENCE = "Twitter terms"
@@ -31,23 +28,6 @@ TARGETS = {
     "feminist": ("the feminist movement", {"train": 597, "validation": 67, "test": 285}),
     "hillary": ("Hillary Clinton", {"train": 620, "validation": 69, "test": 295}),
 }
-
-
-def stance_f1(answers: Sequence[int], golds: Sequence[int]) -> Scores:
-    """`stance_f1`: the mean F1 of `against` and `favor`."""
-    parts = [
-        binary_f1([int(n == number) for n in answers], [int(n == number) for n in golds])["f1"] for number in (1, 2)
-    ]
-    return {"stance_f1": sum(parts) / len(parts)}
-
-
-def macro_recall(answers: Sequence[int], golds: Sequence[int]) -> Scores:
-    """`macro_recall`: the mean over the gold classes of the share of their examples that is found."""
-    found = []
-    for number in sorted(set(golds)):
-        of_class = [answer == number for answer, gold in zip(answers, golds, strict=True) if gold == number]
-        found.append(100.0 * sum(of_class) / len(of_class))
-    return {"macro_recall": sum(found) / len(found) if found else float("nan")}
 
 
 def _set(
