@@ -12,7 +12,7 @@ from textfer.batch import Example
 from textfer.data.task import TASKS
 from textfer.data.tasks.dialogue import HISTORY_WORDS, act_scores, read_state, state_scores, state_text
 from textfer.data.tasks.maths import number_text, same_number
-from textfer.data.tasks.programs import same_query, sql_match
+from textfer.data.tasks.programs import query_match, same_query
 from textfer.errors import DataError
 
 
@@ -199,7 +199,7 @@ def test_queries_are_compared_without_case_and_spaces_outside_quotes() -> None:
         'select t.name from T where T.TOWN="old aldon" and t.x in (1,2)',
         'selectt.name from T where T.TOWN="Old Aldon" and t.x in (1,2)',
     ]
-    assert [sql_match([text], [[gold]])["exact_match"] for text in told] == [100.0, 0.0, 0.0]
+    assert [query_match([text], [[gold]])["query_match"] for text in told] == [100.0, 0.0, 0.0]
 
 
 def test_programs_are_told_with_plain_line_ends() -> None:

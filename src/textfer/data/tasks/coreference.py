@@ -73,7 +73,7 @@ def gap_scores(answers: Sequence[object], examples: Sequence[Example]) -> Scores
     return {
         **parts,
         "bias": parts["f1_feminine"] / masculine if masculine else float("nan"),
-        **accuracy(told, [example.targets for example in examples]),
+        "accuracy": mean(answer == example.targets for answer, example in pairs),
     }
 
 

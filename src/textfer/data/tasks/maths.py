@@ -21,6 +21,7 @@ from textfer.data.task import Scores, Task, register
 from textfer.data.tasks.forms import by_label, by_text, labelled, multiple_choice, stripped, written
 from textfer.data.tasks.multiple_choice import by_name, chosen
 from textfer.metrics import accuracy, exact_match
+from textfer.metrics.means import mean
 
 FINAL = "####"
 CALCULATOR = re.compile(r"<<[^<>]*>>")
@@ -46,11 +47,8 @@ def number_text(text: str) -> str:
 
 def same_number(answers: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
     """`accuracy`: share of answers that are the gold number."""
-    return {
-        "accuracy": exact_match([number_text(text) for text in answers], [list(map(number_text, g)) for g in golds])[
-            "exact_match"
-        ]
-    }
+    pairs = zip(answers, golds, strict=True)
+    return {"accuracy": mean(number_text(text) in {number_text(gold) for gold in all_} for text, all_ in pairs)}
 
 
 def final_number(text: str, example: Example) -> str:

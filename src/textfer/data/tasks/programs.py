@@ -15,7 +15,8 @@ from textfer.data.fields import text_field, texts_field
 from textfer.data.source import Source
 from textfer.data.task import Scores, Task, register
 from textfer.data.tasks.forms import by_text, key_values, stripped, written
-from textfer.metrics import bleu, exact_match
+from textfer.metrics import bleu
+from textfer.metrics.means import mean
 
 QUOTED = re.compile(r"(\"[^\"]*\"|'[^']*')")
 SPACES = re.compile(r"\s+")
@@ -38,16 +39,16 @@ def _bare(code: str) -> str:
     return AROUND_MARKS.sub(r"\1", SPACES.sub(" ", code.lower())).strip()
 
 
-def sql_match(texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
-    """`exact_match` of queries, whatever their case and spaces outside quotes."""
-    return exact_match([same_query(text) for text in texts], [[same_query(gold) for gold in all_] for all_ in golds])
+def query_match(texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
+    """`query_match`: share of queries that are the gold one, whatever their case and spaces outside quotes."""
+    pairs = zip(texts, golds, strict=True)
+    return {"query_match": mean(same_query(text) in {same_query(gold) for gold in all_} for text, all_ in pairs)}
 
 
-def lines_match(texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
-    """`exact_match` of programs, whatever their spaces."""
-    return exact_match(
-        [SPACES.sub(" ", text) for text in texts], [[SPACES.sub(" ", gold) for gold in all_] for all_ in golds]
-    )
+def program_match(texts: Sequence[str], golds: Sequence[Sequence[str]]) -> Scores:
+    """`program_match`: share of programs that are the gold one, whatever their spaces."""
+    pairs = zip(texts, golds, strict=True)
+    return {"program_match": mean(text.split() in [gold.split() for gold in all_] for text, all_ in pairs)}
 
 
 def _problem(row: Row, origin: str) -> str:
@@ -68,7 +69,7 @@ def _sql(name: str, about: str, licence: str, train_ok: bool) -> Task:
             lambda row, origin: text_field(row, "query", origin),
             key="question",
         ),
-        metrics=by_text(sql_match),
+        metrics=by_text(query_match),
         answer=stripped,
         family="code",
         summary=f"questions to SQL: {about}",
@@ -93,7 +94,7 @@ register(
             name="google-research-datasets/mbpp", config="full", columns=("task_id", "text", "code", "test_list")
         ),
         to_examples=written(_problem, _program, key="problem"),
-        metrics=by_text(bleu, lines_match),
+        metrics=by_text(bleu, program_match),
         answer=stripped,
         family="code",
         summary="MBPP: short Python programs from a sentence and three tests (not run)",
