@@ -10,7 +10,8 @@ import click
 
 from textfer import __version__
 from textfer.cli.answering import ask, generate
-from textfer.cli.looking import doctor, show, trace
+from textfer.cli.checkup import doctor
+from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.vocabulary import tokenizer

@@ -1,8 +1,7 @@
-"""Commands that show: one example's way, what there is to choose from, the machine."""
+"""Commands that show: one example's way, what there is to choose from."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import click
 
 from textfer.cli.parts import data_option, json_option, print_json
-from textfer.errors import ConfigError, MachineError
+from textfer.errors import ConfigError
 
 
 @click.command()
@@ -94,22 +93,3 @@ def _show_rows(rows: list[dict[str, Any]], *, whole: bool) -> None:
 
 def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-@click.command()
-@data_option
-@json_option
-def doctor(data_dir: Path | None, as_json: bool) -> None:
-    """Say what this machine has and what is missing."""
-    from dataclasses import asdict
-
-    from textfer.doctor import examine
-
-    findings = list(examine(data_dir))
-    if as_json:
-        print_json({"findings": [asdict(finding) for finding in findings]})
-    else:
-        for finding in findings:
-            mark = click.style("ok ", fg="green") if finding.ok else click.style("NO ", fg="red")
-            click.echo(f"{mark} {finding.name:20} {finding.value}{'' if finding.ok else f'  → {finding.hint}'}")
-    sys.exit(0 if all(finding.ok for finding in findings) else MachineError.exit_code)

@@ -17,7 +17,6 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from typing import Any, NamedTuple, final
 
 import numpy as np
@@ -30,7 +29,10 @@ NGRAM = 13
 SHORTEST = 8
 MAX_GRAMS = 1 << 24
 """Stretches held in memory; of more, only those are kept whose hash ends in zeros (about half, a quarter, …)."""
-CHUNK = 512
+MAX_BITS = 26
+"""Of a hash, those that a table of flags is looked up by: 64 MB at most."""
+CHUNK = 2048
+CHUNK_CHARS = 1_000_000
 MAX_SAMPLES = 3
 MAX_CHARS = 120
 PREFIX = re.compile(r"[^:]{1,40}: ")
@@ -104,11 +106,11 @@ def texts_of(example: Example) -> list[str]:
 def leaks(train: Iterable[Example], evaluation: Iterable[Example]) -> set[str]:
     """Origins of the train examples that say what an evaluation example says, or overlap with one."""
     watched = Watched()
-    for chunk in _chunks(evaluation):
+    for chunk in in_chunks(evaluation):
         watched.add("evaluation", chunk, marks_of(chunk))
     probe = Probe(watched, "train")
     found: set[str] = set()
-    for chunk in _chunks(train):
+    for chunk in in_chunks(train):
         leaking = probe.add(chunk, marks_of(chunk))
         found.update(chunk[number].origin for number in np.flatnonzero(leaking))
     return found
@@ -184,14 +186,19 @@ class Index:
         self.one_of_group = self.owners[new_group]
         """One owner of every (key, group), keys rising."""
         self._first_group = np.append((np.cumsum(new_group) - 1)[new], len(self.one_of_group))
+        bits = min(max(len(self.keys), 1).bit_length() + 3, MAX_BITS)
+        self._shift = np.uint64(64 - bits)
+        self._maybe = np.zeros(1 << bits, np.bool_)
+        self._maybe[self.keys >> self._shift] = True
 
     def find(self, hashes: UInt64) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(which of the hashes are known, the number of each one's key)."""
         if not len(self.keys):
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        places = np.minimum(np.searchsorted(self.keys, hashes), len(self.keys) - 1)
-        known = np.flatnonzero(self.keys[places] == hashes)
-        return known, places[known]
+        likely = np.flatnonzero(self._maybe[hashes >> self._shift])  # most are unknown, and one look tells
+        places = np.minimum(np.searchsorted(self.keys, hashes[likely]), len(self.keys) - 1)
+        right = self.keys[places] == hashes[likely]
+        return likely[right], places[right]
 
     def owners_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
         """All owners of the chosen keys, each once."""
@@ -270,9 +277,17 @@ class Probe:
         ]
 
 
-def _chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
-    each = iter(examples)
-    while chunk := list(islice(each, CHUNK)):
+def in_chunks(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """The examples in lists that are small enough to be worked on at once, whatever the length of their texts."""
+    chunk: list[Example] = []
+    num_chars = 0
+    for example in examples:
+        chunk.append(example)
+        num_chars += len(example.inputs) + len(example.targets)
+        if len(chunk) >= CHUNK or num_chars >= CHUNK_CHARS:
+            yield chunk
+            chunk, num_chars = [], 0
+    if chunk:
         yield chunk
 
 
