@@ -202,6 +202,14 @@ def test_what_rows_may_not_hold(name: str, changes: Row, said: str) -> None:
 # ---- marking
 
 
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("drop", "f1"), ("eli5", "rougeL"), ("gem_wiki_lingua_en", "rouge2"), ("kilt_nq", "em"), ("docnli", "f1")],
+)
+def test_the_metric_that_stands_for_a_task(name: str, metric: str) -> None:
+    assert TASKS.get(name).main_metric == metric
+
+
 def test_esnli_is_marked_by_the_label_that_an_answer_begins_with() -> None:
     found = [example for row in TASKS.get("esnli").sample for example in examples("esnli", row)]
     right = [example.targets for example in found]

@@ -275,8 +275,7 @@ register(
         answer=stripped,
         family="reading comprehension",
         summary="TweetQA: questions on a tweet, answered in one's own words",
-        licence="CC BY-SA 4.0",
-        train_ok=True,
+        licence="CC BY-SA 4.0 (annotations); tweets under Twitter terms",
         schema=HUB.format("tweet_qa"),
         sizes={"train": 10_692, "validation": 1_086, "test": 1_979},
         sample=(

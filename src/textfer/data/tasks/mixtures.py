@@ -78,7 +78,7 @@ FREE = names(
 RESTRICTED = names(
     """
     addsub ag_news atis_intent atis_slots bbc_news_summary bbc_news_topic bc5cdr cb chemprot citation_intent cola
-    counterfactual_sentiment dpr dream ebmnlp imdb lama_trex mctest_160 mctest_500 mit_movie_trivia mrpc
+    counterfactual_sentiment dpr dream ebmnlp imdb jfleg lama_trex mctest_160 mctest_500 mit_movie_trivia mrpc
     multi30k_cs_en multi30k_de_en multi30k_en_cs multi30k_en_de multi30k_en_fr multi30k_fr_en multiarith multirc
     ncbi_disease piqa qqp rte samsum sciie_ner sciie_relation sciq sick sick_relatedness singleeq social_i_qa sst2 stsb
     subjqa_books subjqa_electronics subjqa_grocery subjqa_movies subjqa_restaurants subjqa_tripadvisor super_glue_rte
