@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from textfer.batch import Example
 from textfer.data.task import TASKS
 from textfer.data.tasks.dialogue import HISTORY_WORDS, act_scores, read_state, state_scores, state_text
+from textfer.data.tasks.grammar import gleu
 from textfer.data.tasks.maths import number_text, same_number
 from textfer.data.tasks.programs import query_match, same_query
 from textfer.errors import DataError
@@ -212,3 +214,29 @@ def test_flores_has_ten_directions() -> None:
     example = say("flores_ro_en", TASKS.get("flores_ro_en").sample[0])
     assert example.inputs == "translate Romanian to English: Moara se află pe un râu mic lângă oraș."
     assert "sentence_ron_Latn" in complaint("flores_ro_en", {"sentence_eng_Latn": "The mill."})
+
+
+# ---- grammar
+
+
+def test_gleu_by_hand() -> None:
+    sentence, gold = "a b c d e f", "a b c d e g"
+    # Shared with the correction, less those that it does away with: 5 - 1 of 6 words, 4 - 1 of 5 pairs, and so on.
+    by_hand = 100 * (4 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** (1 / 4)
+    assert gleu([sentence], [[gold]], [sentence]) == {"gleu": pytest.approx(by_hand)}
+    assert gleu([gold], [[gold]], [sentence]) == {"gleu": pytest.approx(100.0)}
+    assert gleu(["a b c d"], [[gold]], [sentence])["gleu"] == pytest.approx(100 * math.exp(1 - 6 / 4))  # too short
+    assert gleu(["", "x"], [[gold], [gold]], [sentence] * 2) == {"gleu": 0.0}
+    assert gleu([gold], [[gold, "h i j k"]], [sentence]) == {"gleu": pytest.approx(50.0)}  # a round each
+    assert math.isnan(gleu([], [], [])["gleu"])
+
+
+def test_corrections_stand_beside_what_copying_gets() -> None:
+    task = TASKS.get("jfleg")
+    example = say("jfleg", {"sentence": " a b c d e f . ", "corrections": ["a b c d e g .", "", "a b c d e f ."]})
+    assert example.facts["answers"] == ("a b c d e g .", "a b c d e f .")
+    assert task.metrics is not None
+    scores = task.metrics(["a b c d e g ."], [example])
+    assert list(scores) == ["exact_match", "gleu", "bleu", "copied_gleu", "copied_bleu"]
+    assert (scores["exact_match"], scores["copied_bleu"]) == (100.0, pytest.approx(100.0))
+    assert "answer that is not empty" in complaint("jfleg", {"sentence": "a", "corrections": [" "]})
