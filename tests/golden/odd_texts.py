@@ -6,7 +6,24 @@ import random
 
 WORDS = (
     *("the", "The", "a", "an", "AN", "cat", "cats", "Cat's", "running", "runner", "happily", "relational", "skies"),
-    *("dying", "agreed", "1,000.5", "a1", "2024", "U.S.", "x-ray", "snake_case", "...", "!?", ",", ".", "“quoted”"),
+    *(
+        "dying",
+        "agreed",
+        "ad",
+        "ads",
+        "its",
+        "1,000.5",
+        "a1",
+        "2024",
+        "U.S.",
+        "x-ray",
+        "snake_case",
+        "...",
+        "!?",
+        ",",
+        ".",
+        "“quoted”",
+    ),
     *("‘it’s’", "`tick`", "´", "Über", "naïve", "café", "cafe\u0301", "İstanbul", "ﬁne", "ｆｕｌｌ", "中文", "日本"),
     *("🙂", "👍🏽", "\u00a0", "\t", "\n", "\u200b", "\u2028", "<unk>", "</s>", "&amp;", "\\n", "0", "-1"),
 )

@@ -100,8 +100,8 @@ def test_correlations() -> None:
     for seed in range(CASES):
         draw = random.Random(seed)
         golds = [round(draw.random() * 25) / 5 for _ in range(draw.randint(2, 30))]
-        scale = draw.choice((1e-150, 1.0, 1e12))  # squares of the first and their sums would vanish
-        answers = [draw.choice((-1.0, gold * scale, draw.random() * 5)) for gold in golds]
+        scale = draw.choice((1e-200, 1.0, 1e200))  # the squares of very small and very large numbers are lost
+        answers = [scale * draw.choice((-1.0, gold, draw.random() * 5)) for gold in golds]
         if seed % 10 == 0:
             answers = [-1.0] * len(golds)
         for ours, theirs in (

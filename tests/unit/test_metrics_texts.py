@@ -90,6 +90,7 @@ def test_rouge_by_hand() -> None:
     assert scores == pytest.approx({"rouge1": 2 * third, "rouge2": 50.0, "rougeL": 2 * third, "rougeLsum": 2 * third})
     assert rouge(["Running RUNS"], [["runs, running!"]])["rouge1"] == 100.0
     assert rouge(["he runs home"], [["running"]])["rouge1"] == 50.0  # 1 of 3 words and 1 of 1
+    assert rouge(["ads"], [["ad"]])["rouge1"] == 0.0  # words of three letters are not stemmed
     assert rouge(["he runs home"], [["running"]], stemmed=False)["rouge1"] == 0.0
 
 
