@@ -3,19 +3,81 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal, get_args
 
 from textfer.batch import Example
+from textfer.choices import Normalise, check_normalise
 from textfer.data.predictions import read_predictions
 from textfer.data.source import open_rows
-from textfer.data.task import Task
+from textfer.data.task import Task, choices_of
+from textfer.data.tasks.forms import UNKNOWN
 from textfer.data.tokens import examples_of
 from textfer.errors import ConfigError, DataError, MachineError
-from textfer.generate import Decoding, Predictor
+from textfer.generate import Decoding, Predictor, check_decoding
+from textfer.metrics import bootstrap
+
+How = Literal["generate", "rank", "constrained"]
+HOWS: tuple[str, ...] = get_args(How)
+MAX_MARKED = 200_000
+"""Examples marked in all resamples of one interval together, where a score is no mean; at least 100 are drawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """How answers are got from a model.
+
+    `generate`: it writes freely, as T5 does. `rank`: the likeliest of the example's choices (rank classification).
+    `constrained`: it writes, and only what is one of the choices. A task without choices is always answered freely.
+    """
+
+    how: How = "generate"
+    decoding: Decoding = field(default_factory=lambda: Decoding(batch_size=32))
+    normalise: Normalise = "none"
+    """Of `rank`: see `choices.normalised`."""
+
+    def told(self) -> str:
+        """All that decides the answers, in words: part of a score's signature."""
+        if self.how == "rank":
+            return f"rank, normalise {self.normalise}{self._cut()}"
+        decoding = self.decoding
+        way = f"beams {decoding.beams}, length penalty {decoding.length_penalty:g}" if decoding.beams > 1 else "greedy"
+        if decoding.sample:
+            limits = {"top k": decoding.top_k, "top p": decoding.top_p}
+            narrowed = "".join(f", {name} {value:g}" for name, value in limits.items() if value is not None)
+            way = f"sampled at temperature {decoding.temperature:g}{narrowed}, seed {decoding.seed}"
+        return f"{self.how}, {way}, at most {decoding.max_new_tokens} tokens{self._cut()}"
+
+    def _cut(self) -> str:
+        limit = self.decoding.max_input_tokens
+        return f", inputs cut at {limit} tokens" if limit else ""
+
+
+def check_answering(answering: Answering, *, where: str) -> Answering:
+    """The same, or a ConfigError for an unknown word or a setting that cannot take effect."""
+    check_decoding(answering.decoding, where=where)
+    check_normalise(answering.normalise, where=where)
+    if answering.how not in HOWS:
+        raise ConfigError(f"{where}: how is '{answering.how}', expected one of {', '.join(HOWS)}.")
+    if answering.how != "rank" and answering.normalise != "none":
+        raise ConfigError(f"{where}: normalise cannot take effect without how = rank. Drop it.")
+    if answering.how == "rank" and (answering.decoding.beams > 1 or answering.decoding.sample):
+        raise ConfigError(f"{where}: beams and sampling cannot take effect with how = rank. Drop them.")
+    return answering
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a model made of one example."""
+
+    text: str
+    log_probs: tuple[float, ...] = ()
+    """Of the example's choices, where they were ranked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +105,21 @@ def load_examples(task: Task, split: str, *, data_dir: Path | None = None, limit
     return found
 
 
+def load_labelled(task: Task, split: str, *, data_dir: Path | None = None, limit: int | None = None) -> list[Example]:
+    """The split's examples with a label; with `limit`, those among the first so many.
+
+    Errors: DataError when no example has one: nothing can be marked.
+    """
+    examples = load_examples(task, split, data_dir=data_dir, limit=limit)
+    labelled = [example for example in examples if example.targets != UNKNOWN]
+    if not labelled:
+        raise DataError(
+            f"{task.name}/{split}: none of the {len(examples):,} examples has a label, so nothing can be marked. "
+            "Take another split, or make a leaderboard file with `textfer submit`."
+        )
+    return labelled
+
+
 def evaluate(
     predictor: Predictor,
     task: Task,
@@ -57,9 +134,97 @@ def evaluate(
     Errors: ConfigError when the task has no metric.
     """
     check_marked(task)
-    examples = load_examples(task, split, data_dir=data_dir, limit=limit)
+    examples = load_labelled(task, split, data_dir=data_dir, limit=limit)
     made = predictor.generate([example.inputs for example in examples], decoding)
     return mark(task, split, examples, [one.text for one in made])
+
+
+def choice_lists(task: Task, examples: Sequence[Example]) -> list[tuple[str, ...]] | None:
+    """What each example may be answered with; None when the answer to one of them may be any text."""
+    lists = [tuple(dict.fromkeys(choices_of(task, example))) for example in examples]
+    return lists if all(lists) else None
+
+
+def answer_each(
+    predictor: Predictor, task: Task, examples: Sequence[Example], answering: Answering
+) -> Iterator[tuple[int, Made]]:
+    """(number of the example, what the model made of it), batch by batch: the longest inputs first.
+
+    Examples with the same input and choices are answered once.
+    """
+    lists = choice_lists(task, examples) if answering.how != "generate" else None
+    alike: dict[Hashable, list[int]] = defaultdict(list)
+    for number, example in enumerate(examples):
+        alike[example.inputs, lists[number] if lists else ()].append(number)
+    places = list(alike.values())
+    texts = [examples[same[0]].inputs for same in places]
+    kept = [lists[same[0]] for same in places] if lists else None
+    for place, made in _made_each(predictor, texts, kept, answering):
+        for number in places[place]:
+            yield number, made
+
+
+def _made_each(
+    predictor: Predictor, texts: Sequence[str], lists: Sequence[tuple[str, ...]] | None, answering: Answering
+) -> Iterator[tuple[int, Made]]:
+    decoding = answering.decoding
+    if answering.how == "rank" and lists is not None:
+        for number, one in predictor.rank_each(
+            texts,
+            lists,
+            normalise=answering.normalise,
+            batch_size=decoding.batch_size,
+            max_input_tokens=decoding.max_input_tokens,
+        ):
+            yield number, Made(one.choice, one.log_probs)
+    else:
+        for number, answer in predictor.generate_each(texts, decoding, choices=lists):
+            yield number, Made(answer.text)
+
+
+def mark_made(task: Task, split: str, examples: Sequence[Example], made: Sequence[Made]) -> Report:
+    """The scores of what was made of each example; with those of the ranking itself where the task has any (AUC)."""
+    report = mark(task, split, examples, [one.text for one in made])
+    if task.rank_metrics is not None and all(one.log_probs for one in made):
+        more = task.rank_metrics([one.log_probs for one in made], examples)
+        report = replace(report, scores={**report.scores, **more})
+    return report
+
+
+def constant_baseline(task: Task, split: str, examples: Sequence[Example]) -> tuple[str, Report]:
+    """(the most frequent target, what it scores as the answer to every example): what a model must beat."""
+    commonest = Counter(example.targets for example in examples).most_common(1)[0][0]
+    return commonest, mark(task, split, examples, [commonest] * len(examples))
+
+
+def group_of(example: Example) -> Hashable:
+    """What stays together when examples are resampled: the answers to one question, the two of a pair."""
+    idx, pair = example.facts.get("idx"), example.facts.get("pair")
+    if isinstance(idx, Mapping):
+        return tuple(value for part, value in idx.items() if part != "answer")
+    return pair if isinstance(pair, str | int) else example.origin
+
+
+def intervals(
+    task: Task, examples: Sequence[Example], made: Sequence[Made], *, num_samples: int | None = None, seed: int = 0
+) -> dict[str, tuple[float, float]]:
+    """{score: (low, high)}: 95 % of the scores of resampled examples (bootstrap) lie between.
+
+    `num_samples` defaults to 1,000, less on large splits: see MAX_MARKED.
+    """
+    answers = [task.answer(one.text, example) for one, example in zip(made, examples, strict=True)]
+    ranked = task.rank_metrics if all(one.log_probs for one in made) else None
+
+    def score(indices: Sequence[int]) -> dict[str, float]:
+        assert task.metrics is not None
+        chosen = [examples[index] for index in indices]
+        found = dict(task.metrics([answers[index] for index in indices], chosen))
+        if ranked is not None:
+            found |= ranked([made[index].log_probs for index in indices], chosen)
+        return found
+
+    drawn = num_samples if num_samples is not None else min(1000, max(100, MAX_MARKED // len(examples)))
+    return bootstrap(score, len(examples), groups=[group_of(one) for one in examples], num_samples=drawn, seed=seed)
 
 
 def mark(task: Task, split: str, examples: Sequence[Example], texts: Sequence[str]) -> Report:
@@ -88,7 +253,7 @@ def score_file(task: Task, split: str, path: Path, *, data_dir: Path | None = No
     Errors: DataError when an id is missing, unknown or there twice; ConfigError when the task has no metric.
     """
     check_marked(task)
-    examples = load_examples(task, split, data_dir=data_dir)
+    examples = load_labelled(task, split, data_dir=data_dir)
     predictions = read_predictions(path, ids=example_ids(examples))
     return _report(task, split, examples, list(predictions.values()))
 
@@ -107,8 +272,13 @@ def _report(task: Task, split: str, examples: Sequence[Example], answers: Sequen
 
 
 def write_predictions(report: Report, path: Path) -> None:
-    """Writes `{id: answer}`, which `score_file` and the official scripts read. Errors: MachineError."""
+    """Writes `{id: answer}`, which `score_file` and the official scripts read, whole or not at all.
+
+    Errors: MachineError.
+    """
+    work = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(json.dumps(report.predictions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        work.write_text(json.dumps(report.predictions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        os.replace(work, path)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written ({error.strerror}). Name another file.") from None

@@ -38,8 +38,8 @@ def test_eval_of_own_rows_and_of_several_tasks(call: Any, model: Path, tmp_path:
     file = tmp_path / "own.csv"
     write(file, "question,context,answer\n" + "".join(f"Who {n}?,It is {n}.,{n}\n" for n in range(40)))
     done = call("eval", model, "--task", file, "--task", "reading", "--limit", 3, "--max-new-tokens", 2, "--json")
-    assert list(done.json) == [str(file), "reading"]
-    assert {"em", "f1"} <= set(done.json["reading"])
+    assert [one["task"] for one in done.json["results"]] == [str(file), "reading"]
+    assert {"em", "f1"} <= set(done.json["results"][1]["scores"])
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_eval_of_own_rows_and_of_several_tasks(call: Any, model: Path, tmp_path:
         (["--task", "no/such.csv"], 3, "no/such.csv: "),
         (["--task", "reading", "--split", "tset"], 3, "reading-2-2-False-0: no split 'tset'."),
         (["--task", "wikipedia_en"], 2, "task 'wikipedia_en': has no metric, it is for training only. Name another."),
-        (["--task", "reading", "--task", "squad", "--predictions", "p"], 2, "eval: --predictions takes one --task."),
+        (["--task", "reading", "--task", "squad", "--predictions", "p"], 2, "eval: --predictions takes one --task and one MODEL."),
         (
             ["--task", "reading", "--predictions", "no/dir/p.json"],
             2,
             "--predictions: no/dir is no folder. Make it first.",
         ),
-        ([], 2, "eval: Missing option '--task'. See textfer eval --help."),
+        ([], 2, "eval: no task. Give --task or --suite. See textfer eval --help."),
     ],
 )
 def test_eval_refuses(call: Any, model: Path, words: Sequence[str], code: int, message: str) -> None:

@@ -193,8 +193,8 @@ def test_the_parsing_rule_itself() -> None:
     assert complaint(["fine-tune", "x"], strict=True) == "no command 'fine-tune'"
     assert complaint(["--version"], strict=True) == ""
     assert complaint(["tokenizer", "lern"], strict=True) == "no command 'tokenizer lern'"
-    assert complaint(["doctor", "more"], strict=True) == "too many arguments: more"
-    assert complaint(["eval", "x"], strict=True) == "missing: tasks"
+    assert complaint(["doctor", "data", "more"], strict=True) == "too many arguments: more"
+    assert complaint(["eval", "--task", "x"], strict=True) == "missing: models"
     assert complaint(["eval", "--task"], strict=False) == ""
     text = (
         "$ echo hi | textfer generate \\\n  --model M  # so\nTEXTFER_DATA=d textfer doctor && textfer show tasks > f\n"

@@ -35,10 +35,11 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
     **dict.fromkeys(("adapt", "generate", "choices"), 3),
-    **dict.fromkeys(("training", "evaluate", "answer", "corpus"), 4),
+    **dict.fromkeys(("training", "evaluate", "suites", "answer", "corpus"), 4),
     **dict.fromkeys(
         ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
     ),
+    **dict.fromkeys(("scoreboard", "submit"), 5.2),  # they load models by name
     "__init__": 5.5,  # `import textfer` offers what lies below it; only the front ends may ask the package itself
     **dict.fromkeys(("serve", "cli", "display", "__main__"), 6),
 }

@@ -2,64 +2,167 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from textfer.cli.parts import beams_option, cut_option, data_option, json_option, print_json
 from textfer.errors import ConfigError
 
+if TYPE_CHECKING:
+    from textfer.choices import Normalise
+    from textfer.data.task import Task
+    from textfer.evaluate import How
+    from textfer.scoreboard.board import Board
+    from textfer.scoreboard.checkpoints import Which
+    from textfer.suites import Suite
+
 
 @click.command(name="eval")
-@click.argument("model")
-@click.option("--task", "tasks", required=True, multiple=True, help="A task, or a file with your own rows.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option("--task", "tasks", multiple=True, help="A task, a mixture, or a file with your own rows.")
+@click.option("--suite", "suites", multiple=True, help="glue or super_glue: its tasks, and its average.")
 @click.option("--split", default="validation", show_default=True)
+@click.option(
+    "--checkpoints",
+    default="best",
+    show_default=True,
+    type=click.Choice(["best", "last", "all"]),
+    help="Of run folders.",
+)
+@click.option(
+    "--how",
+    default="generate",
+    show_default=True,
+    type=click.Choice(["generate", "rank", "constrained"]),
+    help="generate: write freely, as T5. rank: the likeliest choice. constrained: write one of the choices.",
+)
+@click.option(
+    "--normalise",
+    type=click.Choice(["none", "tokens", "characters", "unconditional"]),
+    help="How --how rank compares choices of unlike length or rarity.  [default: none]",
+)
 @click.option("--limit", type=click.IntRange(1), help="Only the first examples.")
 @click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
 @beams_option
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
 @cut_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep answers, table and report page here; the same command goes on where it stopped.",
+)
 @click.option("--predictions", type=click.Path(path_type=Path), help="Write {id: answer} here (one task).")
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
+@click.option("--resamples", type=click.IntRange(0), help="Of each interval; 0 = none.  [default: 100 … 1000]")
+@click.option("--skip-missing", is_flag=True, help="Go on without tasks whose data are missing, and list them.")
 @data_option
 @json_option
 def evaluate(
-    model: str,
+    models: Sequence[str],
     tasks: Sequence[str],
+    suites: Sequence[str],
     split: str,
+    checkpoints: Which,
+    how: How,
+    normalise: Normalise | None,
     limit: int | None,
     max_new_tokens: int,
     beams: int,
     batch_size: int,
     max_input_tokens: int | None,
+    out: Path | None,
     predictions: Path | None,
+    markdown: Path | None,
+    resamples: int | None,
+    skip_missing: bool,
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """Answer a task's split with MODEL and mark the answers with the task's official metrics."""
-    if predictions and len(tasks) > 1:
-        raise ConfigError("eval: --predictions takes one --task.")
-    if predictions and not predictions.absolute().parent.is_dir():
-        raise ConfigError(f"--predictions: {predictions.parent} is no folder. Make it first.")
+    """Answer a split of each task with each MODEL and mark the answers with the tasks' official metrics."""
+    if not tasks and not suites:
+        raise ConfigError("eval: no task. Give --task or --suite. See textfer eval --help.")
+    for option, path in (("--predictions", predictions), ("--markdown", markdown)):
+        if path and not path.absolute().parent.is_dir():
+            raise ConfigError(f"{option}: {path.parent} is no folder. Make it first.")
+    if predictions and (len(tasks) != 1 or suites or len(models) > 1):
+        raise ConfigError("eval: --predictions takes one --task and one MODEL.")
 
-    from textfer import load
-    from textfer.evaluate import evaluate as measure
-    from textfer.evaluate import write_predictions
+    from textfer.evaluate import Answering, write_predictions
     from textfer.generate import Decoding
-    from textfer.recipe import find_task
+    from textfer.scoreboard.board import Request, measure
+    from textfer.scoreboard.checkpoints import checkpoints_of
 
     decoding = Decoding(
         max_new_tokens=max_new_tokens, beams=beams, batch_size=batch_size, max_input_tokens=max_input_tokens
     )
-    chosen = {name: find_task(name) for name in tasks}
-    predictor = load(model).predictor
-    found = {}
-    for name, task in chosen.items():
-        report = measure(predictor, task, split, decoding=decoding, limit=limit, data_dir=data_dir)
-        found[name] = dict(report.scores)
-        if predictions:
-            write_predictions(report, predictions)
-    show_scores(found, as_json)
+    chosen, averaged = _chosen(tasks, suites)
+    request = Request(
+        tasks=chosen,
+        suites=averaged,
+        split=split,
+        limit=limit,
+        answering=Answering(how=how, decoding=decoding, normalise=normalise or "none"),
+        data_dir=data_dir,
+        out=out,
+        skip_missing=skip_missing,
+        num_samples=resamples,
+    )
+    measured = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
+    if predictions and len(measured) * len(chosen) > 1:
+        raise ConfigError("eval: --predictions takes one task and one checkpoint.")
+    board = measure(measured, request, on_progress=_progress if sys.stderr.isatty() else None)
+    if predictions:
+        write_predictions(board.lines[0].report, predictions)
+    _keep(board, out, markdown)
+    _show(board, as_json)
+
+
+def _chosen(tasks: Sequence[str], suites: Sequence[str]) -> tuple[dict[str, Task], tuple[Suite, ...]]:
+    """The tasks under tasks, mixtures and suites, each once, and the suites."""
+    from textfer.data.named import find_task, task_names
+    from textfer.data.task import MIXTURES
+    from textfer.suites import find_suite
+
+    found = tuple(find_suite(name) for name in dict.fromkeys(suites))
+    names = [inner for name in tasks for inner in (task_names([name]) if name in MIXTURES else [name])]
+    names += [task for suite in found for task in suite.tasks]
+    return {name: find_task(name) for name in names}, found
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    """One line that is written over, for a person who waits."""
+    click.echo(f"\r{what}: {done:,} of {total:,}\033[K", nl=done == total, err=True)
+
+
+def _keep(board: Board, out: Path | None, markdown: Path | None) -> None:
+    """Writes the table, and into the folder of the answers the page too."""
+    from textfer.scoreboard.answers import write_whole
+    from textfer.scoreboard.page import page_of
+    from textfer.scoreboard.table import as_json, as_markdown
+
+    if markdown is not None:
+        write_whole(markdown, as_markdown(board))
+    if out is not None:
+        write_whole(out / "results.json", json.dumps(as_json(board), ensure_ascii=False, indent=1) + "\n")
+        write_whole(out / "table.md", as_markdown(board))
+        write_whole(out / "report.html", page_of(board, title=out.resolve().name))
+
+
+def _show(board: Board, whole_json: bool) -> None:
+    """Prints the table, or one JSON object: of one task under one checkpoint only its scores."""
+    from textfer.scoreboard.table import as_json, as_text
+
+    if not whole_json:
+        click.echo(as_text(board))
+    elif len(board.lines) == 1 and not board.missing and not board.averages:
+        print_json(dict(board.lines[0].scores))
+    else:
+        print_json(as_json(board))
 
 
 @click.command()
@@ -70,17 +173,11 @@ def evaluate(
 @json_option
 def score(task: str, split: str, predictions: Path, data_dir: Path | None, as_json: bool) -> None:
     """Mark anybody's predictions with the task's official metrics."""
+    from textfer.data.named import find_task
     from textfer.evaluate import score_file
-    from textfer.recipe import find_task
 
-    report = score_file(find_task(task), split, predictions, data_dir=data_dir)
-    show_scores({task: dict(report.scores)}, as_json)
-
-
-def show_scores(found: dict[str, dict[str, float]], as_json: bool) -> None:
-    """Prints the scores of each task; as JSON, those of one task without its name."""
+    scores = dict(score_file(find_task(task), split, predictions, data_dir=data_dir).scores)
     if as_json:
-        print_json(next(iter(found.values())) if len(found) == 1 else found)
-        return
-    for name, scores in found.items():
-        click.echo("  ".join([f"{name:24}", *(f"{key} {value:.2f}" for key, value in scores.items())]))
+        print_json(scores)
+    else:
+        click.echo("  ".join([f"{task:24}", *(f"{name} {value:.2f}" for name, value in scores.items())]))
