@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -205,3 +206,27 @@ def test_bbh_lists_letters_as_choices() -> None:
     assert say("bbh_snarks", row).facts["choices"] == ("(A)", "(B)")
     assert "choices" not in say("bbh_ruin_names", {**row, "target": "x, y"}).facts
     assert "expected Yes or No" in complaint("bbh_navigate", {"input": "Do you?", "target": "Perhaps"})
+
+
+# ---- how many there are
+
+COUNTS = {
+    "extractive QA": 16,
+    "question repair": 1,
+    "abstractive QA": 2,
+    "fact checking": 1,
+    "knowledge benchmark": 28,
+    "maths": 10,
+    "dialogue": 3,
+    "code": 5,
+}
+"""Family → its tasks, where all stand in files of their own; SQuAD 1.1 and 2.0 are two more of the first."""
+
+
+def test_no_task_of_these_families_is_missing() -> None:
+    found = Counter(TASKS.get(name).family for name in TASKS.names())
+    open_ones = {family: found[family] for family in COUNTS}
+    assert {family: open_ones[family] >= count for family, count in COUNTS.items()} == dict.fromkeys(COUNTS, True)
+    assert found["commonsense and science"] >= 10
+    assert found["boolean and multiple-choice reading"] >= 9
+    assert found["translation"] >= 16
