@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,8 +12,9 @@ from textfer.answer import TextToText
 from textfer.batch import Specials
 from textfer.data.layout import Lens
 from textfer.data.mixing import mixing_rates
+from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
-from textfer.data.tokens import RowChoice, TokenTable, prepare
+from textfer.data.tokens import RowChoice, TokenTable
 from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
 from textfer.models import MODELS, Model, load_model
@@ -159,12 +159,13 @@ def build_tables(
 ) -> dict[str, TokenTable]:
     """Every task's token table; the leading process makes those that are missing, the others wait."""
     tables: dict[str, TokenTable] = {}
+    names = task_names(recipe.data.tasks)
     choice = RowChoice(data_dir=data_dir, limit=recipe.data.limit, on_bad=recipe.data.on_bad)
     for leads in (True, False):
         if place.leads == leads:
-            for name in task_names(recipe.data.tasks):
-                told = partial(on_progress, name) if on_progress else None
-                tables[name] = prepare(find_task(name), recipe.data.split, tokenizer, choice, on_progress=told)
+            tables = prepare_all(
+                names, recipe.data.split, tokenizer, choice, imports=recipe.imports, on_progress=on_progress
+            )
         place.wait()
     return tables
 

@@ -20,9 +20,10 @@ import torch
 
 from textfer.batch import Batch
 from textfer.config import read_toml
+from textfer.data.preparing import prepare_all
 from textfer.data.stream import Cursor, Stream, Supervised
 from textfer.data.task import Task
-from textfer.data.tokens import RowChoice, prepare
+from textfer.data.tokens import RowChoice
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
@@ -243,7 +244,7 @@ def _held_out(parts: Parts, data_dir: Path | None) -> list[Batch]:
         return []
     choice = RowChoice(data_dir=data_dir, limit=section.loss_rows)
     names = task_names(parts.recipe.data.tasks)
-    tables = {name: prepare(find_task(name), section.split, parts.tokenizer, choice) for name in names}
+    tables = prepare_all(names, section.split, parts.tokenizer, choice, imports=parts.recipe.imports)
     rates = dict(zip(parts.tables, parts.stream.rates, strict=True))
     whole = build_stream(parts.recipe, tables, parts.tokenizer.specials, parts.model.layout, rates=rates)
     size = training.micro_batch_size or training.batch_size

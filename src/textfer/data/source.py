@@ -12,7 +12,7 @@ import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
@@ -75,12 +75,17 @@ class Rows:
     """The rows of one split, in order. Memory is flat however many there are."""
 
     def __init__(
-        self, parts: Sequence[File], *, split: str, digest: Callable[[], str], keep: NDArray[np.int64] | None = None
+        self,
+        parts: Sequence[File],
+        *,
+        split: str,
+        digest: Callable[[], str],
+        keep: Callable[[], NDArray[np.int64]] | None = None,
     ) -> None:
         self.split = split
         self._parts = tuple(parts)
         self._starts = [0, *accumulate(len(part) for part in self._parts)]
-        self._keep = keep
+        self._choose = keep
         self._digest = digest
         self._last = (-1, "")
 
@@ -99,6 +104,11 @@ class Rows:
     def columns(self) -> tuple[str, ...]:
         """Column names: the file's, or else those of the first row."""
         return self._parts[0].columns or tuple(next(iter(self), {}))
+
+    @cached_property
+    def _keep(self) -> NDArray[np.int64] | None:
+        """Which rows are this split's; found when first asked for, since all rows are read for it."""
+        return None if self._choose is None else self._choose()
 
     @cached_property
     def digest(self) -> str:
@@ -157,7 +167,7 @@ def open_rows(source: Source, split: str, *, data_dir: Path | None = None) -> Ro
         hashes = [file_digest(part.path) for part in parts]
         return json.dumps([hashes, source.format, *([split, source.hold_out, source.hold_out_by] if held else [])])
 
-    keep = _held_out(source, parts, split) if held else None
+    keep = partial(_held_out, source, parts, split) if held else None
     return Rows(parts, split=split, digest=digest, keep=keep)
 
 

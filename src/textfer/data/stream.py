@@ -92,7 +92,7 @@ class Supervised:
         return int(cut[0].sum()), int(cut[1].sum())
 
     def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
-        return [
+        made = [
             Ids(
                 ended(self.table.get("inputs", index), self.lens.inputs, self.eos),
                 ended(self.table.get("targets", index), self.lens.targets, self.eos),
@@ -100,6 +100,8 @@ class Supervised:
             )
             for index in map(int, indices)
         ]
+        self.table.release()
+        return made
 
 
 def ended(tokens: Int32, max_len: int, eos: int) -> Int32:
@@ -141,6 +143,7 @@ class Denoised:
 
     def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
         pieces = [self.piece(int(index)) for index in indices]
+        self._table.release()
         by_len: dict[int, list[int]] = {}
         for number, (tokens, _) in enumerate(pieces):
             by_len.setdefault(len(tokens), []).append(number)

@@ -7,6 +7,7 @@ to end and the offsets between examples, so that any example and any length is o
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import shutil
 import tempfile
@@ -32,6 +33,8 @@ FORMAT = 1
 SIDES = ("inputs", "targets")
 CHUNK_EXAMPLES = 2048
 MAX_SKIPPED_KEPT = 1000
+KEEP_BYTES = 1 << 20
+"""Smaller files may stay in memory: giving them back would cost more than it frees."""
 OnBad = Literal["stop", "skip"]
 Pair: TypeAlias = tuple[int, Example]
 """The number of a row, and an example made of it."""
@@ -127,6 +130,13 @@ class TokenTable:
             at += len(whole)
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
 
+    def release(self) -> None:
+        """Gives mapped pages back. They stay in the system's cache, but no longer count as this process's memory."""
+        for array in (*self.ids.values(), *self.offsets.values(), self.rows):
+            pages = getattr(array, "_mmap", None)
+            if pages is not None and array.nbytes > KEEP_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+                pages.madvise(mmap.MADV_DONTNEED)
+
     def origin(self, index: int) -> str:
         """Where example `index` comes from: `"squad/train:17"` (row, counted from 0)."""
         return f"{self.name}:{self.rows[index]}"
@@ -166,9 +176,8 @@ def prepare(
     `on_progress(rows done, rows in all)`. Errors: DataError at a bad row; MachineError when the disk is full.
     """
     rows = open_rows(task.source, split, data_dir=choice.data_dir)
-    key = [FORMAT, task.name, task.version, split, rows.digest, tokenizer.digest, choice.limit, choice.on_bad]
-    path = (cache or cache_dir()) / "tokens" / sha256(json.dumps(key).encode()).hexdigest()[:32]
-    if not (path / "meta.json").exists():
+    path = table_path(task, rows, tokenizer, choice, cache=cache)
+    if not is_made(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             _make(path, f"{task.name}/{split}", _pairs(task, rows, choice), tokenizer, on_progress)
@@ -177,6 +186,19 @@ def prepare(
                 f"{path}: cannot be written ({error.strerror or error}). Make room, or set TEXTFER_CACHE elsewhere."
             ) from error
     return open_table(path)
+
+
+def table_path(
+    task: Task, rows: Rows, tokenizer: Tokenizer, choice: RowChoice = ALL_ROWS, *, cache: Path | None = None
+) -> Path:
+    """The folder of a task's token table, there or not: named by all that decides its content."""
+    key = [FORMAT, task.name, task.version, rows.split, rows.digest, tokenizer.digest, choice.limit, choice.on_bad]
+    return (cache or cache_dir()) / "tokens" / sha256(json.dumps(key).encode()).hexdigest()[:32]
+
+
+def is_made(path: Path) -> bool:
+    """Whether the token table in `path` is whole."""
+    return (path / "meta.json").exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +231,7 @@ def _make(
         try:
             work.rename(path)
         except OSError:
-            if not (path / "meta.json").exists():  # somebody cleared the folder, but not all of it
+            if not is_made(path):  # somebody cleared the folder, but not all of it
                 shutil.rmtree(path, ignore_errors=True)
                 work.rename(path)  # else another process was faster, with the same content
     finally:
