@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from importlib.resources import files
@@ -56,25 +57,32 @@ def _bars(name: str, lines: Sequence[Line]) -> str:
     if not shown:
         return ""
     height = ROW_HEIGHT * (len(shown) + 1)
+    x = _Axis(20 * math.floor(min(0.0, *(line.scores[line.lead] for line in shown)) / 20))
     grid = "".join(
-        f'<line x1="{_x(at):.0f}" x2="{_x(at):.0f}" y1="0" y2="{height - ROW_HEIGHT}" stroke="var(--grid)"/>'
-        f'<text x="{_x(at):.0f}" y="{height - 8}" text-anchor="middle" fill="var(--soft)" font-size="11">{at}</text>'
-        for at in range(0, 101, 20)
+        f'<line x1="{x(at):.0f}" x2="{x(at):.0f}" y1="0" y2="{height - ROW_HEIGHT}" stroke="var(--grid)"/>'
+        f'<text x="{x(at):.0f}" y="{height - 8}" text-anchor="middle" fill="var(--soft)" font-size="11">{at}</text>'
+        for at in range(x.low, 101, 20)
     )
-    rows = "".join(_bar(line, ROW_HEIGHT * place + ROW_HEIGHT // 2) for place, line in enumerate(shown))
+    rows = "".join(_bar(line, ROW_HEIGHT * place + ROW_HEIGHT // 2, x) for place, line in enumerate(shown))
     legend = "dot: score · line: 95 % interval · upright mark: the most frequent target as every answer"
     return (
-        f'<section><h2>{escape(name)} <span class="soft">{legend}</span></h2><div class="card">'
-        f'<svg viewBox="0 0 {WIDTH} {height}" width="100%" role="img" aria-label="scores of {escape(name)}">'
-        f"{grid}{rows}</svg></div></section>"
+        f'<section><h2>{escape(name)}</h2><div class="card">'
+        f'<svg viewBox="0 0 {WIDTH} {height}" style="display:block;width:100%;max-width:760px" role="img" '
+        f'aria-label="scores of {escape(name)}">{grid}{rows}</svg><p class="soft">{legend}</p></div></section>'
     )
 
 
-def _x(value: float) -> float:
-    return LEFT + (RIGHT_EDGE - LEFT) * min(100.0, max(0.0, value)) / 100
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    low: int
+    """The value at the left end; 100 is at the right."""
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (100 - self.low)
+        return LEFT + (RIGHT_EDGE - LEFT) * min(1.0, max(0.0, share))
 
 
-def _bar(line: Line, middle: int) -> str:
+def _bar(line: Line, middle: int, x: _Axis) -> str:
     value, constant = line.scores[line.lead], line.baseline.get(line.lead, math.nan)
     low, high = line.intervals.get(line.lead, (math.nan, math.nan))
     label = f"{line.task} {line.lead}"
@@ -85,15 +93,15 @@ def _bar(line: Line, middle: int) -> str:
     ]
     if math.isfinite(low):
         parts.append(
-            f'<line x1="{_x(low):.1f}" x2="{_x(high):.1f}" y1="{middle}" y2="{middle}" stroke="var(--raw)" '
+            f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{middle}" y2="{middle}" stroke="var(--raw)" '
             'stroke-width="5" stroke-linecap="round"/>'
         )
     if math.isfinite(constant):
         parts.append(
-            f'<line x1="{_x(constant):.1f}" x2="{_x(constant):.1f}" y1="{middle - 8}" y2="{middle + 8}" '
+            f'<line x1="{x(constant):.1f}" x2="{x(constant):.1f}" y1="{middle - 8}" y2="{middle + 8}" '
             'stroke="var(--best)" stroke-width="2"/>'
         )
-    parts.append(f'<circle cx="{_x(value):.1f}" cy="{middle}" r="4" fill="var(--line)"/>')
+    parts.append(f'<circle cx="{x(value):.1f}" cy="{middle}" r="4" fill="var(--line)"/>')
     parts.append(
         f'<text x="{WIDTH - 4}" y="{middle + 4}" text-anchor="end" fill="var(--soft)" font-size="11">{value:.1f}</text>'
     )
@@ -114,7 +122,7 @@ def _curves(board: Board) -> str:
 
 
 def _table(board: Board) -> str:
-    head = "".join(f"<th>{name}</th>" for name in HEAD)
+    head = "".join(f'<th style="text-align:{"right" if name in RIGHT else "left"}">{name}</th>' for name in HEAD)
     rows = ""
     for row in rows_of(board):
         cells = "".join(
