@@ -1,8 +1,9 @@
-"""`doctor data` as people meet it."""
+"""`doctor data` as people meet it, and parts of one's own."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,3 +87,21 @@ def test_a_named_task_without_rows(call: Any, rows: Path, tmp_path: Path) -> Non
 )
 def test_refused(call: Any, words: Sequence[str], message: str) -> None:
     refused(call("doctor", *words), 2, message)
+
+
+def test_a_module_of_ones_own(call: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        tmp_path / "own_part.py",
+        "from textfer.data.task import Mixture, MIXTURES\n"
+        "MIXTURES.add('own_mixture', Mixture(name='own_mixture', parts={'squad': None}, summary='of my own'))\n",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    shown = call("--import", "own_part", "show", "mixture", "own_mixture")
+    assert (shown.code, shown.err) == (0, "")
+    assert "of my own" in shown.out
+    refused(
+        call("--import", "nowhere_part", "show", "tasks"),
+        2,
+        "--import: 'nowhere_part' cannot be imported (No module named 'nowhere_part').",
+    )

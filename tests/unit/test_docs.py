@@ -1,12 +1,14 @@
 """What the docs say is so: their Python compiles or runs, their commands are commands, their links lead somewhere.
 
 A block opened with ```python run is executed, all such blocks of a page one after the other in an empty folder; other
-```python blocks are compiled. `textfer …` lines of shell blocks are parsed as the command line parses them; in running
-text and in other blocks, where arguments may be left out, command and option names must exist.
+```python blocks are compiled. A block opened with ```LANGUAGE file NAME is first written to that folder, and ```sh run
+blocks are executed in it at the end. `textfer …` lines of shell blocks are parsed as the command line parses them; in
+running text and in other blocks, where arguments may be left out, command and option names must exist.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -73,12 +75,23 @@ def test_python_compiles(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_python_runs(page: Path, tmp_path: Path) -> None:
-    found = [one.text for one in blocks(page.read_text(encoding="utf-8")) if one.language.split() == ["python", "run"]]
-    if found:
-        code = [sys.executable, "-c", "\n".join(found)]
-        done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr
+def test_what_is_to_be_run_runs(page: Path, tmp_path: Path) -> None:
+    found = blocks(page.read_text(encoding="utf-8"))
+    for block in found:
+        if block.language.split()[1:2] == ["file"]:
+            (tmp_path / block.language.split()[2]).write_text(block.text, encoding="utf-8")
+    python, shell = (
+        "\n".join(one.text for one in found if one.language.split() == [language, "run"])
+        for language in ("python", "sh")
+    )
+    scripts = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": scripts, "OMP_NUM_THREADS": "1"}
+    for command, text in (([sys.executable, "-c"], python), (["bash", "-euc"], shell)):
+        if text:
+            done = subprocess.run(
+                [*command, text], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240
+            )
+            assert done.returncode == 0, done.stderr
 
 
 # ---- commands
@@ -89,6 +102,8 @@ def complaint(words: list[str], *, strict: bool) -> str:
     known = commands()
     path: tuple[str, ...] = ()
     rest = [word for word in words if word != "--debug"]
+    while rest[:1] == ["--import"]:
+        rest = rest[2:]
     while rest and (*path, rest[0]) in known:
         path, rest = (*path, rest[0]), rest[1:]
     if not path:
@@ -192,6 +207,7 @@ def test_the_parsing_rule_itself() -> None:
     assert "No such option" in complaint(["train", "--runs", "x"], strict=False)
     assert complaint(["fine-tune", "x"], strict=True) == "no command 'fine-tune'"
     assert complaint(["--version"], strict=True) == ""
+    assert complaint(["--import", "mine", "show", "tasks"], strict=True) == ""
     assert complaint(["tokenizer", "lern"], strict=True) == "no command 'tokenizer lern'"
     assert complaint(["doctor", "data", "more"], strict=True) == "too many arguments: more"
     assert complaint(["eval", "--task", "x"], strict=True) == "missing: models"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.vocabulary import tokenizer
-from textfer.errors import MachineError, TextferError
+from textfer.errors import ConfigError, MachineError, TextferError
 
 INTERRUPTED = 130
 BUG = 1
@@ -31,11 +32,19 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="textfer")
-def cli() -> None:
+@click.option("--import", "modules", multiple=True, metavar="MODULE", help="A Python file here with parts of your own.")
+def cli(modules: Sequence[str]) -> None:
     """Transfer learning in text-to-text form: every task is text in, text out.
 
     --debug, anywhere, shows the traceback of an error.
     """
+    if modules:
+        sys.path.insert(0, os.getcwd())
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"--import: '{module}' cannot be imported ({error}).") from None
 
 
 for command in (quickstart, ask, generate, train, evaluate, score, trace, show, tokenizer, verify_resume, doctor):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from textfer.doctor.data import DataReport, SplitReport
 
 MAX_LABELS_SHOWN = 4
+MAX_LABELS_TOLD = 100
 MAX_LEAKS_SHOWN = 40
 
 
@@ -119,11 +120,15 @@ def _say_on_terminal(name: str) -> None:
 
 
 def _plain(report: DataReport) -> dict[str, Any]:
-    from dataclasses import asdict
+    from dataclasses import asdict, replace
 
     splits = []
     for split in report.splits:
-        row = asdict(split) | {"largest_share": split.largest_share, "num_labels": len(split.labels)}
+        most = dict(list(split.labels.items())[:MAX_LABELS_TOLD])
+        row = asdict(replace(split, labels=most)) | {
+            "largest_share": split.largest_share,
+            "num_labels": len(split.labels),
+        }
         row |= {side: getattr(split, side)._asdict() for side in ("inputs", "targets")}
         splits.append(row)
     return {
