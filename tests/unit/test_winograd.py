@@ -110,11 +110,23 @@ def test_wnli_without_a_pronoun_is_told() -> None:
         list(TASKS.get("wnli_wsc").to_examples(row, "wnli/test:0"))
 
 
+def test_wnli_without_a_referent_is_marked_and_never_learnt() -> None:
+    task = TASKS.get("wnli_wsc")
+    row = {"sentence1": "It rained.", "sentence2": "Nobody came to the fair.", "label": 1, "idx": 0}
+    (found,) = task.to_examples(row, "wnli/validation:0")
+    assert (found.targets, found.facts["referent"]) == ("Nobody came to the fair.", "")
+    assert not task.learnt(found)
+    assert task.metrics is not None
+    assert task.metrics(["Nobody"], [found]) == {"accuracy": 0.0}  # as T5: an answer never names what is not there
+
+
 def test_facts_are_what_marks_and_leaderboard_files_need() -> None:
     found = wsc_example(label=0, span1_text="The farmer")
     assert found.targets == "The farmer"  # T5's target even where it is wrong
     assert found.facts == {"id": "3", "idx": 3, "label": 0, "referent": "The farmer"}
     assert wsc_example(label=-1).targets == "<unk>"
+    with pytest.raises(DataError, match=r"^wsc/train:3: field 'span1_text' is ' ', expected a candidate"):
+        wsc_example(span1_text=" ")
 
 
 @pytest.mark.parametrize(

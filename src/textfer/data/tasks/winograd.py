@@ -127,12 +127,15 @@ def _star_place(sentence: str, place: int) -> str:
     return " ".join([*words[:place], f"*{word}*{mark and ' ' + mark}", *words[place + 1 :]])
 
 
-def _schema_example(row: Row, origin: str, *, text: str, referent: str, label: int) -> Example:
-    """The example of one candidate. The target is the candidate even where it is wrong, as T5 has it."""
+def _schema_example(row: Row, origin: str, *, text: str, referent: str, label: int, otherwise: str = "") -> Example:
+    """The example of one candidate. The target is the candidate even where it is wrong, as T5 has it.
+
+    Where there is none, T5's target is empty and no answer ever names it; here `otherwise` is the target.
+    """
     idx = int_field(row, "idx", origin)
     return Example(
         inputs=f"wsc: {text}",
-        targets=UNKNOWN if label == UNLABELLED or not referent.strip() else referent,
+        targets=UNKNOWN if label == UNLABELLED else referent or otherwise,
         origin=origin,
         facts={**row_id(row), "idx": idx, "label": label, "referent": referent},
         fields={"text": text, "referent": referent},
@@ -143,6 +146,8 @@ def _wsc(row: Row, origin: str) -> Iterable[Example]:
     text, referent = text_field(row, "text", origin), text_field(row, "span1_text", origin)
     pronoun, index = text_field(row, "span2_text", origin), int_field(row, "span2_index", origin)
     label = label_field(row, "label", origin, num_labels=2, unknown=UNLABELLED)
+    if not referent.strip():
+        raise wrong(referent, "span1_text", origin, "a candidate that is not empty")
     starred = star_word(text, index, pronoun) if index >= 0 and pronoun else None
     if starred is None:
         raise wrong(pronoun, "span2_text", origin, f"word {index} of the text")
@@ -155,7 +160,7 @@ def _wnli(row: Row, origin: str) -> Iterable[Example]:
     found = schema(premise, hypothesis)
     if found is None:
         raise wrong(premise, "sentence1", origin, f"a pronoun in it ({', '.join(sorted(PRONOUNS))})")
-    yield _schema_example(row, origin, text=found[0], referent=found[1], label=label)
+    yield _schema_example(row, origin, text=found[0], referent=found[1], label=label, otherwise=hypothesis)
 
 
 def _dpr(row: Row, origin: str) -> Iterable[Example]:
@@ -175,7 +180,7 @@ def _dpr(row: Row, origin: str) -> Iterable[Example]:
 
 
 def _is_referent(example: Example) -> bool:
-    return example.facts["label"] == 1 and example.targets != UNKNOWN
+    return example.facts["label"] == 1 and bool(example.facts["referent"])
 
 
 def _mark_schemas(answers: Sequence[object], examples: Sequence[Example]) -> Scores:
