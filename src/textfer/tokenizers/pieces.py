@@ -63,6 +63,7 @@ class SentencePiece:
         pad, unk, bos = (None if (i := get()) < 0 else int(i) for get in (plain.pad_id, plain.unk_id, plain.bos_id))
         marks = np.array(sentinels, np.int32)
         self.specials = Specials(pad=eos if pad is None else pad, eos=eos, unk=unk, bos=bos, sentinels=marks)
+        self._left_out = frozenset((self.specials.eos, self.specials.pad))
         self.vocab_size = -(-len(self._processor) // ROW_MULTIPLE) * ROW_MULTIPLE
         self.digest = sha256(b"sentencepiece %d\0" % self.num_sentinels + model).hexdigest()
         self._sentinel_of = {id_: n for n, id_ in enumerate(sentinels)}
@@ -99,9 +100,14 @@ class SentencePiece:
 
         An unknown id, and a row of the table without a piece, is ` ⁇ `, as in the reference.
         """
-        kept = before_end(ids, self.specials)
-        known = np.where(kept < len(self._processor), kept, self.specials.unk or 0)
-        return str(self._processor.decode(known.tolist()))
+        kept: list[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if not self._left_out.isdisjoint(kept):  # one look at plain ids: numpy would cost as much as decoding itself
+            kept = before_end(kept, self.specials).tolist()
+        try:
+            return str(self._processor.decode(kept))
+        except IndexError:
+            size, unknown = len(self._processor), self.specials.unk or 0
+            return str(self._processor.decode([i if i < size else unknown for i in kept]))
 
     def pieces(self, ids: TokenIds) -> list[str]:
         """The name of each id; a space is shown as ▁."""
