@@ -3,6 +3,10 @@
 Every task says `name key1: text1 key2: text2`, keys in alphabetical order, and a word for the label; STS-B a number.
 WNLI is here as a task like the others; T5 answers it as a Winograd schema, which is `wnli_wsc`.
 
+Two things are not T5's: rows of STS-B without a label have the target `<unk>` as all others do (T5 says `-1.0`), and
+`mnli_matched` is no task of its own but the validation and test splits of `mnli`. As in T5, STS-B is marked against the
+rounded numbers.
+
 **Source**: `glue` and `stsb` of t5/data/preprocessors.py, t5/data/glue_utils.py.
 """
 
