@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
@@ -238,7 +239,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 class saving:  # noqa: N801  reads as a word: `with saving(path):`
-    """Turns a full or read-only disk into one line that says what is still safe."""
+    """Turns a full or read-only disk into one line that says what is still safe; clears away a half-written file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -247,6 +248,9 @@ class saving:  # noqa: N801  reads as a word: `with saving(path):`
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:  # files are written beside the old ones as `.NAME.part`, and then take their name
+            with suppress(OSError):
+                self.path.with_name(f".{self.path.name}.part").unlink()
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if full or (isinstance(error, SafetensorError) and "os error 28" in str(error)):
             raise MachineError(
