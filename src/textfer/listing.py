@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from textfer.config import PRESETS_DIR, Registry, apply_overrides, load_layers, preset_names, read_toml
+from textfer.data.named import task_names
+from textfer.data.shares import where_found
 from textfer.data.task import MIXTURES, TASKS
 from textfer.errors import ConfigError, nearest
 from textfer.objectives import OBJECTIVES
@@ -20,9 +22,9 @@ def list_name(word: str) -> str | None:
     return next((name for name in LISTS if word in (name, name.removesuffix("s"))), None)
 
 
-def listing(what: str, name: str | None = None) -> list[dict[str, Any]]:
-    """One row a part, its name first; only the part `name` when that is given."""
-    rows = _ROWS[what]()
+def listing(what: str, name: str | None = None, *, data_dir: Path | None = None) -> list[dict[str, Any]]:
+    """One row a part, its name first; only the part `name`, with all that is known of it, when that is given."""
+    rows = _tasks(data_dir) if what == "tasks" else _ROWS[what]()
     if name is None:
         return rows
     chosen = [row for row in rows if row["name"] == name]
@@ -50,14 +52,17 @@ def _exists(name: str) -> bool:
     return name in preset_names() or "/" in name or "." in name or Path(name).exists()
 
 
-def _tasks() -> list[dict[str, Any]]:
+def _tasks(data_dir: Path | None) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
             "family": task.family,
-            "summary": task.summary,
-            "source": task.source.name,
+            "found": where_found(task, data_dir),
+            "sizes": dict(task.sizes),
+            "train_ok": task.train_ok,
             "licence": task.licence,
+            "source": task.source.name,
+            "summary": task.summary,
             "choices": list(task.choices),
         }
         for name, task in ((name, TASKS.get(name)) for name in TASKS.names())
@@ -65,9 +70,17 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _mixtures() -> list[dict[str, Any]]:
+    mixtures = [MIXTURES.get(name) for name in MIXTURES.names()]
     return [
-        {"name": name, "parts": list(MIXTURES.get(name).parts), "summary": MIXTURES.get(name).summary}
-        for name in MIXTURES.names()
+        {
+            "name": one.name,
+            "num_tasks": len(task_names([one.name])),
+            "max_examples": one.max_examples,
+            "temperature": one.temperature,
+            "summary": one.summary,
+            "parts": list(one.parts),
+        }
+        for one in mixtures
     ]
 
 
@@ -96,4 +109,4 @@ def _presets() -> list[dict[str, Any]]:
     return rows
 
 
-_ROWS = {"tasks": _tasks, "mixtures": _mixtures, "models": _models, "objectives": _objectives, "presets": _presets}
+_ROWS = {"mixtures": _mixtures, "models": _models, "objectives": _objectives, "presets": _presets}

@@ -60,8 +60,22 @@ def test_show_lists(call: Any, what: str) -> None:
     assert len(call("show", what).out.splitlines()) == len(rows)
     for row in rows[:2]:
         singular = what.removesuffix("s")
-        assert call("show", singular, row["name"], "--json").json == {what: [row]}
+        assert call("show", singular, row["name"], "--json").json[what] == [row]
         assert row["name"] in call("show", singular, row["name"]).out
+
+
+def test_show_a_mixture(call: Any, tmp_path: Path) -> None:
+    words = ["show", "mixture", "glue", "--steps", 1000, "--batch-size", 10, "--max-examples", 50_000]
+    rows = {row["task"]: row for row in call(*words, "--json").json["tasks"]}
+    assert sum(row["rate"] for row in rows.values()) == pytest.approx(1)
+    assert rows["mnli"]["rate"] == rows["qqp"]["rate"] == pytest.approx(50_000 / (4 * 50_000 + 20_458))
+    assert rows["cola"]["epochs"] == pytest.approx(10_000 * rows["cola"]["rate"] / rows["cola"]["examples"])
+    lines = call(*words).out.splitlines()
+    assert next(line for line in lines if line.startswith("cola ")).split()[1:3] == ["8,551*", "0.038787"]
+    assert "* no rows here: as many as were published" in lines
+    done = call("show", "mixture", "glue", "--plot", tmp_path / "glue.svg")
+    assert done.code == 0, done.err
+    assert "T = 2, K = 2^21" in (tmp_path / "glue.svg").read_text()
 
 
 def test_show_a_recipe(call: Any, recipe: Path) -> None:
@@ -81,6 +95,18 @@ def test_show_a_recipe(call: Any, recipe: Path) -> None:
         ),
         (["task", "sqad"], "unknown task 'sqad'. Did you mean 'squad'?"),
         (["task"], "show task: which one? Give its name, or list them with `textfer show tasks`."),
+        (
+            ["tasks", "--steps", "5"],
+            "--steps: cannot take effect here, only with `textfer show mixture NAME`. Drop it.",
+        ),
+        (
+            ["mixture", "glue", "--steps", "5"],
+            "show mixture: a budget needs both --steps and --batch-size. Give both or none.",
+        ),
+        (
+            ["mixture", "glue", "--tokenizer", "bytes"],
+            "--tokenizer: cannot take effect without a budget. Give --steps and --batch-size too.",
+        ),
         (["tasks", "squad", "more"], "show tasks: got 2 names, expected one."),
     ],
 )

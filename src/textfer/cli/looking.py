@@ -8,8 +8,12 @@ from typing import Any
 
 import click
 
+from textfer.cli.mixture import Asked, show_table, table
 from textfer.cli.parts import data_option, json_option, print_json
 from textfer.errors import ConfigError
+
+MAX_WIDTH = 46
+"""Characters of a column that others stand under; a longer value pushes the rest of its line along."""
 
 
 @click.command()
@@ -57,13 +61,44 @@ def trace(
 @click.command()
 @click.argument("what")
 @click.argument("words", nargs=-1)
+@click.option("--steps", type=click.IntRange(1), help="With a mixture: expected epochs and tokens of so many steps.")
+@click.option("--batch-size", type=click.IntRange(1), help="Examples a step.")
+@click.option(
+    "--max-examples", type=click.FloatRange(0, min_open=True), help="The cap K, in place of the mixture's own."
+)
+@click.option("--temperature", type=click.FloatRange(1), help="T, in place of the mixture's own; inf = equal.")
+@click.option("--tokenizer", help="Count tokens in this vocabulary.  [default: estimated from characters]")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Draw the rates under three strategies.")
+@data_option
 @json_option
-def show(what: str, words: Sequence[str], as_json: bool) -> None:
+def show(
+    what: str,
+    words: Sequence[str],
+    steps: int | None,
+    batch_size: int | None,
+    max_examples: float | None,
+    temperature: float | None,
+    tokenizer: str | None,
+    plot: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
     """List tasks, mixtures, models, objectives or presets (`show tasks`), one of them (`show mixture NAME`), or show
     a recipe with all its options (`show RECIPE k.k=v …`)."""
     from textfer.listing import list_name, listing, resolved
 
+    asked = Asked(
+        steps=steps,
+        batch_size=batch_size,
+        max_examples=max_examples,
+        temperature=temperature,
+        tokenizer=tokenizer,
+        plot=plot,
+        data_dir=data_dir,
+    )
     found = list_name(what)
+    if (only := asked.given()) and (found != "mixtures" or not words):
+        raise ConfigError(f"{only[0]}: cannot take effect here, only with `textfer show mixture NAME`. Drop it.")
     if found is None:
         print_json(resolved(what, words))
         return
@@ -71,25 +106,34 @@ def show(what: str, words: Sequence[str], as_json: bool) -> None:
         raise ConfigError(f"show {what}: got {len(words)} names, expected one.")
     if what != found and not words:
         raise ConfigError(f"show {what}: which one? Give its name, or list them with `textfer show {found}`.")
-    rows = listing(found, words[0] if words else None)
+    rows = listing(found, words[0] if words else None, data_dir=data_dir)
+    more = {"tasks": table(words[0], asked)} if found == "mixtures" and words else {}
     if as_json:
-        print_json({found: rows})
-    else:
-        _show_rows(rows, whole=bool(words))
+        print_json({found: rows, **more})
+        return
+    _show_rows(rows, whole=bool(words))
+    if more:
+        click.echo()
+        show_table(more["tasks"])
 
 
 def _show_rows(rows: list[dict[str, Any]], *, whole: bool) -> None:
     if whole:
         for row in rows:
             for key, value in row.items():
-                click.echo(f"{key:12} {_plain(value)}".rstrip())
+                click.echo(f"{key:12} {_plain(value, key)}".rstrip())
         return
-    width = max((len(str(next(iter(row.values())))) for row in rows), default=0)
-    for row in rows:
-        first, *others = row.values()
-        told = [_plain(value) for value in others if value not in ("", None, [])]
-        click.echo("  ".join([f"{first!s:{width}}", *told]))
+    shown = [[_plain(value, key) for key, value in row.items() if not isinstance(value, list)] for row in rows]
+    widths = [min(max(map(len, column)), MAX_WIDTH) for column in zip(*shown, strict=True)]
+    for cells in shown:
+        click.echo("  ".join(f"{cell:{width}}" for cell, width in zip(cells, widths, strict=True) if width).rstrip())
 
 
-def _plain(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _plain(value: object, key: str = "") -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
+    if isinstance(value, bool):
+        return ("research only", "train ok")[value] if key == "train_ok" else ("no", "yes")[value]
+    if isinstance(value, int | float):
+        return f"{value:,.10g}"
+    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
