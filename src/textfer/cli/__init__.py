@@ -13,7 +13,7 @@ from textfer import __version__
 from textfer.cli.answering import ask, generate
 from textfer.cli.checkup import doctor
 from textfer.cli.looking import show, trace
-from textfer.cli.marking import evaluate, score
+from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.vocabulary import tokenizer
 from textfer.errors import ConfigError, MachineError, TextferError
@@ -47,7 +47,20 @@ def cli(modules: Sequence[str]) -> None:
             raise ConfigError(f"--import: '{module}' cannot be imported ({error}).") from None
 
 
-for command in (quickstart, ask, generate, train, evaluate, score, trace, show, tokenizer, verify_resume, doctor):
+for command in (
+    quickstart,
+    ask,
+    generate,
+    train,
+    evaluate,
+    score,
+    submit,
+    trace,
+    show,
+    tokenizer,
+    verify_resume,
+    doctor,
+):
     cli.add_command(command)
 
 

@@ -181,3 +181,74 @@ def score(task: str, split: str, predictions: Path, data_dir: Path | None, as_js
         print_json(scores)
     else:
         click.echo("  ".join([f"{task:24}", *(f"{name} {value:.2f}" for name, value in scores.items())]))
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--suite", required=True, help="glue or superglue.")
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The zip to write.")
+@click.option("--fill", type=click.Choice(["majority"]), help="Fill the files of tasks without data or predictions.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Instead of a MODEL: a folder with a <task>.json ({id: answer}) for each task.",
+)
+@click.option(
+    "--how",
+    default="constrained",
+    show_default=True,
+    type=click.Choice(["generate", "rank", "constrained"]),
+    help="As in eval; free answers that are no label are refused.",
+)
+@click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
+@cut_option
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep answers here; the same command goes on where it stopped.",
+)
+@data_option
+@json_option
+def submit(
+    model: str | None,
+    suite: str,
+    out: Path,
+    fill: str | None,
+    predictions: Path | None,
+    how: How,
+    max_new_tokens: int,
+    batch_size: int,
+    max_input_tokens: int | None,
+    keep: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Write the zip that a leaderboard takes: MODEL's answers to the suite's test splits."""
+    if (model is None) == (predictions is None):
+        raise ConfigError("submit: give a MODEL or --predictions.")
+    if predictions is not None and keep is not None:
+        raise ConfigError("--keep: cannot take effect with --predictions. Drop it.")
+
+    from dataclasses import asdict
+
+    from textfer.evaluate import Answering
+    from textfer.generate import Decoding
+    from textfer.scoreboard.board import answerer
+    from textfer.submit import from_folder
+    from textfer.submit import submit as write
+
+    decoding = Decoding(max_new_tokens=max_new_tokens, batch_size=batch_size, max_input_tokens=max_input_tokens)
+    progress = _progress if sys.stderr.isatty() else None
+    if predictions is not None:
+        answer = from_folder(predictions)
+    else:
+        answer = answerer(str(model), Answering(how=how, decoding=decoding), keep=keep, on_progress=progress)
+    written = write(suite, answer, out, fill=fill is not None, data_dir=data_dir)
+    if as_json:
+        print_json({"zip": str(out), "files": [asdict(one) for one in written]})
+        return
+    for one in written:
+        how_made = f"filled with the majority: {one.filled}" if one.filled else "answered"
+        click.echo(f"{one.file:14} {one.num_rows:>8,}  {how_made}")
+    click.echo(f"{out}: written.")

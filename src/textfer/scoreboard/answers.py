@@ -8,14 +8,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, final
 
+from textfer.batch import Example
+from textfer.data.task import Task
 from textfer.errors import DataError
-from textfer.evaluate import Made
+from textfer.evaluate import Answering, Made, answer_each
+from textfer.generate import Predictor
 from textfer.training.checkpoint import saving
 
 
@@ -100,3 +103,28 @@ class AnswerLog:
         except (ValueError, TypeError, KeyError):
             raise DataError(f"{self._path}:{number}: not an answer of an evaluation. Delete the file.") from None
         return record
+
+
+def answers_of(
+    log: AnswerLog,
+    predictor: Callable[[], Predictor],
+    task: Task,
+    examples: Sequence[Example],
+    answering: Answering,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Made]:
+    """One answer an example: those kept from before, and the others now, kept as they are made.
+
+    The predictor is asked for only when something is left to answer. `on_progress` takes (done, in all).
+    """
+    found = {number: made for number, made in log.kept().items() if number < len(examples)}
+    left = [number for number in range(len(examples)) if number not in found]
+    if left:
+        ready = predictor()
+        with log.open():
+            for place, made in answer_each(ready, task, [examples[number] for number in left], answering):
+                found[left[place]] = made
+                log.add(left[place], made)
+                if on_progress is not None:
+                    on_progress(len(found), len(examples))
+    return [found[number] for number in range(len(examples))]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from textfer.batch import Example
 from textfer.data.source import open_rows
-from textfer.data.task import Task
+from textfer.data.task import Task, choices_of
 from textfer.errors import ConfigError, DataError
 from textfer.evaluate import (
     Answering,
     Made,
     Report,
-    answer_each,
     check_answering,
     check_marked,
     choice_lists,
@@ -28,8 +29,8 @@ from textfer.evaluate import (
 from textfer.generate import Predictor
 from textfer.metrics import signature
 from textfer.parts import load
-from textfer.scoreboard.answers import AnswerLog, digest_of, file_name
-from textfer.scoreboard.checkpoints import Checkpoint
+from textfer.scoreboard.answers import AnswerLog, answers_of, digest_of, file_name
+from textfer.scoreboard.checkpoints import Checkpoint, checkpoints_of
 from textfer.suites import Suite, average
 
 FORMAT = 1
@@ -201,31 +202,42 @@ def _place(out: Path, checkpoint: Checkpoint, task: str, split: str) -> Path:
 
 def _answers(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | None) -> list[Made]:
     """One answer an example: those kept from before, and the others now."""
-    task, examples, answering = one.task, one.examples, request.answering
+    path = _place(request.out, loaded.checkpoint, one.name, request.split) if request.out is not None else None
     facts = {
+        "rows": one.rows_digest,
+        "split": request.split,
+        **_facts(loaded, one.task, one.examples, request.answering),
+    }
+    told = partial(on_progress, f"{loaded.checkpoint.name}: {one.name}") if on_progress is not None else None
+    return answers_of(AnswerLog(path, facts), loaded.predictor, one.task, one.examples, request.answering, told)
+
+
+def _facts(loaded: _Lazy, task: Task, examples: Sequence[Example], answering: Answering) -> dict[str, Any]:
+    """All that decides the answers."""
+    return {
         "format": FORMAT,
         "model": loaded.digest,
         "task": f"{task.name}.v{task.version}",
-        "rows": one.rows_digest,
-        "split": request.split,
         "num_examples": len(examples),
         "answered": answering.told(),
-        "inputs": digest_of({"texts": [example.inputs for example in examples]}),
+        "inputs": digest_of({"texts": [[one.inputs, choices_of(task, one)] for one in examples]}),
     }
-    path = _place(request.out, loaded.checkpoint, one.name, request.split) if request.out is not None else None
-    log = AnswerLog(path, facts)
-    found = {number: made for number, made in log.kept().items() if number < len(examples)}
-    left = [number for number in range(len(examples)) if number not in found]
-    name = f"{loaded.checkpoint.name}: {one.name}"
-    if left:
-        with log.open():
-            asked = [examples[number] for number in left]
-            for place, made in answer_each(loaded.predictor(), task, asked, answering):
-                found[left[place]] = made
-                log.add(left[place], made)
-                if on_progress is not None:
-                    on_progress(name, len(found), len(examples))
-    return [found[number] for number in range(len(examples))]
+
+
+def answerer(
+    model: str, answering: Answering, *, keep: Path | None = None, on_progress: Progress | None = None
+) -> Callable[[Task, Sequence[Example]], list[str]]:
+    """What answers a task's test examples with a model's best checkpoint; with `keep`, from where it stopped."""
+    check_answering(answering, where="submit")
+    loaded = _Lazy(checkpoints_of(model)[0])
+
+    def answer(task: Task, examples: Sequence[Example]) -> list[str]:
+        path = _place(keep, loaded.checkpoint, task.name, "test") if keep is not None else None
+        told = partial(on_progress, f"{loaded.checkpoint.name}: {task.name}") if on_progress is not None else None
+        log = AnswerLog(path, _facts(loaded, task, examples, answering))
+        return [one.text for one in answers_of(log, loaded.predictor, task, examples, answering, told)]
+
+    return answer
 
 
 def _line(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | None) -> Line:

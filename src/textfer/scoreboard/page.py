@@ -122,12 +122,11 @@ def _curves(board: Board) -> str:
 
 
 def _table(board: Board) -> str:
-    head = "".join(f'<th style="text-align:{"right" if name in RIGHT else "left"}">{name}</th>' for name in HEAD)
+    align = {name: f"text-align:{'right' if name in RIGHT else 'left'}" for name in HEAD}
+    head = "".join(f'<th style="{align[name]}">{name}</th>' for name in HEAD)
     rows = ""
     for row in rows_of(board):
-        cells = "".join(
-            f"<td{' style=text-align:right' if name in RIGHT else ''}>{escape(row[name])}</td>" for name in HEAD
-        )
+        cells = "".join(f'<td style="{align[name]}">{escape(row[name])}</td>' for name in HEAD)
         rows += f"<tr>{cells}</tr>" + (
             f'<tr><td colspan="{len(HEAD)}" class="soft">{escape(row["why"])}</td></tr>' if "why" in row else ""
         )
