@@ -55,6 +55,8 @@ class Parts:
     model: Model
     tables: Mapping[str, TokenTable]
     stream: Stream
+    weights: Path | None
+    """The folder whose weights the model began with; None = drawn."""
 
 
 def source_of_weights(recipe: Recipe, run: Run) -> Path | None:
@@ -90,9 +92,8 @@ def tokenizer_of(model: str) -> Tokenizer:
     return load_tokenizer(str(model_folder(model)))
 
 
-def build_model(recipe: Recipe, tokenizer: Tokenizer, run: Run) -> Model:
-    """The recipe's model, with the weights of the run's newest checkpoint or of `init` where there are any."""
-    weights = source_of_weights(recipe, run)
+def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> Model:
+    """The recipe's model, with the weights of that folder (see `source_of_weights`); None draws them."""
     if weights is not None:
         changed = {name: value for name, value in recipe.model.items() if name in SHAPELESS}
         model = load_model(weights, changed)
@@ -181,6 +182,14 @@ def build_parts(
     """Everything a run needs, in memory."""
     tokenizer = build_tokenizer(recipe)
     tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
-    model = build_model(recipe, tokenizer, run)
+    weights = source_of_weights(recipe, run)  # asked once: it reads the whole checkpoint to compare its digests
+    model = build_model(recipe, tokenizer, weights)
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
-    return Parts(recipe=recipe, tokenizer=tokenizer, model=model.to(place.device), tables=tables, stream=stream)
+    return Parts(
+        recipe=recipe,
+        tokenizer=tokenizer,
+        model=model.to(place.device),
+        tables=tables,
+        stream=stream,
+        weights=weights,
+    )

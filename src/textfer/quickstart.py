@@ -15,7 +15,6 @@ from textfer.parts import build_model, build_tokenizer, load
 from textfer.recipe import Recipe, load_recipe
 from textfer.run import Display, run_train
 from textfer.tokenizers.training import TokenizerOptions, train_sentencepiece
-from textfer.training.checkpoint import Run
 
 TASK = "reading"
 VOCAB_SIZE = 500
@@ -82,7 +81,7 @@ def _recipe(run_dir: Path, overrides: Sequence[str], say: Callable[[str], None])
 
 def _scores_before(recipe: Recipe) -> Report:
     tokenizer = build_tokenizer(recipe)
-    untrained = build_model(recipe, tokenizer, Run(Path("does-not-exist")))
+    untrained = build_model(recipe, tokenizer, None)
     return _measure(Predictor(untrained, tokenizer), recipe)
 
 

@@ -27,7 +27,7 @@ from textfer.data.tokens import RowChoice
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
-from textfer.parts import Parts, build_parts, build_stream, source_of_weights
+from textfer.parts import Parts, build_parts, build_stream
 from textfer.recipe import Recipe, find_task, task_names
 from textfer.training.checkpoint import Run, saving
 from textfer.training.distributed import World, world
@@ -129,7 +129,6 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
             )
         )
     parameters = list(parts.model.parameters())
-    weights = source_of_weights(recipe, run)
     return Outline(
         device=str(device),
         dtype=str(resolve_dtype(recipe.training.dtype, device)).removeprefix("torch."),
@@ -141,7 +140,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
         targets_len=recipe.data.targets_len,
         tasks=tuple(tasks),
         resumed_step=steps[-1] if steps else None,
-        weights=str(weights) if weights else None,
+        weights=str(parts.weights) if parts.weights else None,
     )
 
 

@@ -19,10 +19,9 @@ from textfer.data.tokens import examples_of
 from textfer.draws import address
 from textfer.errors import ConfigError
 from textfer.models import Model
-from textfer.parts import build_model, build_stream, build_tables, build_tokenizer
+from textfer.parts import build_model, build_stream, build_tables, build_tokenizer, model_folder
 from textfer.recipe import Recipe, find_task
 from textfer.tokenizers import Tokenizer
-from textfer.training.checkpoint import Run
 from textfer.training.distributed import World
 from textfer.training.loss import cross_entropy
 
@@ -58,7 +57,7 @@ def trace_recipe(recipe: Recipe, number: int, *, data_dir: Path | None = None) -
     tokenizer = build_tokenizer(recipe)
     place = World(torch.device("cpu"))
     tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place)
-    model = build_model(recipe, tokenizer, Run(Path("no-run-is-resumed")))
+    model = build_model(recipe, tokenizer, model_folder(recipe.init) if recipe.init else None)
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     if number < 0:
         raise ConfigError(f"--example: got {number}, expected 0 or more.")

@@ -31,7 +31,8 @@ from torch import Tensor
 from textfer.data.stream import Cursor, Stream
 from textfer.errors import CheckpointError, ConfigError
 from textfer.recipe import Recipe, load_recipe
-from textfer.training.checkpoint import Run
+from textfer.training import checkpoint
+from textfer.training.checkpoint import Checkpoint, Run, open_checkpoint
 from textfer.training.distributed import World
 from textfer.training.loss import cross_entropy
 from textfer.training.trainer import Trainer, fit
@@ -59,6 +60,23 @@ def test_resumed_is_unbroken_bit_for_bit(tiny_recipe: Write, tmp_path: Path, mor
     assert_equal(broken, whole)
     assert [one["step"] for one in Run(broken).records() if one.get("resumed")] == [STOP_AT]
     assert not any(one.get("resumed") for one in Run(whole).records())
+
+
+def test_a_resumed_run_compares_its_digests_once(
+    tiny_recipe: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["training.save_every=2"]
+    with pytest.raises(Stopped):
+        train(load_recipe(str(tiny_recipe()), words), tmp_path / "run", Stopping(3))
+    opened: list[Path] = []
+
+    def count(path: Path) -> Checkpoint:
+        opened.append(path)
+        return open_checkpoint(path)
+
+    monkeypatch.setattr(checkpoint, "open_checkpoint", count)
+    train(load_recipe(str(tiny_recipe()), words), tmp_path / "run")
+    assert opened == [Run(tmp_path / "run").at(2)]
 
 
 def test_a_run_that_saved_nothing_begins_anew_with_an_empty_log(tiny_recipe: Write, tmp_path: Path) -> None:
