@@ -112,8 +112,8 @@ def submit(suite: str, answer: Answer, out: Path, *, fill: bool = False, data_di
     if not fill and (why := next(filter(None, lacking.values()), "")):
         raise DataError(f"{why} Get the whole split, or say --fill majority to answer with the commonest class.")
     for file in FILES[key]:
-        if lacking[file.name] and file.kind in ("nested", "text"):
-            raise DataError(f"{lacking[file.name]} It cannot be filled without them: its file needs their idx.")
+        if lacking[file.name] and file.kind == "nested":
+            raise DataError(f"{lacking[file.name]} It cannot be filled without them: its file nests them by their idx.")
     contents, written = {}, []
     for file in FILES[key]:
         why, task = lacking[file.name], find_task(file.task)
@@ -126,7 +126,7 @@ def submit(suite: str, answer: Answer, out: Path, *, fill: bool = False, data_di
                     raise DataError(str(error)) from None
                 why = str(error)
         if labels is None:
-            labels = _filled(file, task, data_dir)
+            labels = _filled(file, task, data_dir, rows_there=not lacking[file.name])
         name = f"{file.name}{ENDINGS[key]}"
         contents[name] = _content(key, file, labels)
         written.append(Written(file=name, num_rows=len(labels), filled=why))
@@ -230,20 +230,27 @@ def _label(file: File, task: Task, text: str, example: Example) -> str | int:
     return word if file.kind == "word" else number
 
 
-def _filled(file: File, task: Task, data_dir: Path | None) -> list[_Label]:
-    """The majority class in every row. What is nested or chosen from a text needs the test rows for it."""
-    if file.kind in ("nested", "text"):
+def _filled(file: File, task: Task, data_dir: Path | None, *, rows_there: bool) -> list[_Label]:
+    """The majority class in every row; of ReCoRD the first entity, or "" where its passages are missing.
+
+    Without rows idx is taken to count from 0, as in every test split that could be looked at.
+    """
+    if rows_there:
         examples = _examples(file, task, data_dir)
         first = [str((*one.facts.get("choices", ()), file.majority)[0]) for one in examples]
-        values: list[str | int] = [*first] if file.kind == "text" else [task.choices.index(file.majority)] * len(first)
+        values = first if file.kind == "text" else [_spelled(file, task)] * len(first)
         return [_Label(one.facts["idx"], value) for one, value in zip(examples, values, strict=True)]
-    value: str | int = file.majority
+    return [_Label(number, _spelled(file, task)) for number in range(task.sizes["test"])]
+
+
+def _spelled(file: File, task: Task) -> str | int:
+    """The majority class as the leaderboard spells it."""
     if file.kind == "number":
-        value = f"{float(file.majority):.3f}"
-    elif file.kind in ("index", "boolean"):
-        number = task.choices.index(file.majority)
-        value = file.words[number] if file.kind == "boolean" else number
-    return [_Label(number, value) for number in range(task.sizes["test"])]
+        return f"{float(file.majority):.3f}"
+    if file.kind in ("word", "referent", "text"):
+        return file.majority
+    number = task.choices.index(file.majority)
+    return file.words[number] if file.kind == "boolean" else number
 
 
 def _content(suite: str, file: File, labels: Sequence[_Label]) -> str:
@@ -254,7 +261,8 @@ def _content(suite: str, file: File, labels: Sequence[_Label]) -> str:
         objects = _nested(labels)
     else:
         part = "query" if file.name == "ReCoRD" else None
-        objects = [{"idx": one.idx[part] if part else one.idx, "label": one.value} for one in labels]
+        idx = [one.idx[part] if part and isinstance(one.idx, Mapping) else one.idx for one in labels]
+        objects = [{"idx": number, "label": one.value} for number, one in zip(idx, labels, strict=True)]
     return "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in objects)
 
 
