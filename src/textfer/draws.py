@@ -31,28 +31,42 @@ def address(seed: int, name: str, epoch: ArrayLike, index: ArrayLike) -> UInt64:
 
     Shapes: `epoch` and `index` are whole numbers or arrays of them that broadcast to [B].
     """
+    return below(stem(seed, name), epoch, index)
+
+
+def stem(seed: int, name: str) -> np.uint64:
+    """What all keys of a seed and a name are made from."""
     start = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
-    keys = mix(np.uint64(int.from_bytes(start, "little")) ^ mix(_unsigned(epoch) + _GOLDEN))
+    return np.uint64(int.from_bytes(start, "little"))
+
+
+def below(stems: ArrayLike, epoch: ArrayLike, index: ArrayLike) -> UInt64:
+    """The keys of `address`, of many names at once. Shapes: all three broadcast to [B]."""
+    keys = mix(np.asarray(stems, np.uint64) ^ mix(_unsigned(epoch) + _GOLDEN))
     return mix(keys ^ mix(_unsigned(index) + _GOLDEN))
 
 
-def permute(index: ArrayLike, n: int, key: int | np.uint64) -> Int64:
+def permute(index: ArrayLike, n: ArrayLike, key: ArrayLike) -> Int64:
     """`index` shuffled: where each place of range(n) comes to lie, without a table and in constant memory.
 
     A Feistel network on pairs (left < width, right < height) with width * height just above n; a result outside
     range(n) walks on along its cycle. For one key it is a bijection on range(n); every key gives another.
 
-    Shapes: [N] int64 → [N] int64. n up to 2^40.
+    Shapes: [N] int64 → [N] int64; `n` (up to 2^40) and `key` are one number or [N].
     """
     places = np.atleast_1d(np.asarray(index, np.int64)).astype(np.uint64)
-    assert 1 <= n <= 1 << 40, f"n is {n}"
-    assert not places.size or int(places.max()) < n, "an index lies outside range(n)"
-    width = 2 * (isqrt(max(n, 4) - 1) // 2 + 1)  # even, so that odd permutations are within reach
-    height = -(-n // width)
-    keys = Draws(np.array([key], np.uint64)).bits(_NUM_ROUNDS)[0]
+    sizes, at = np.unique(np.asarray(n, np.int64), return_inverse=True)
+    assert sizes[0] >= 1, f"n is {sizes[0]}"
+    assert sizes[-1] <= 1 << 40, f"n is {sizes[-1]}"
+    widths = [2 * (isqrt(max(size, 4) - 1) // 2 + 1) for size in sizes.tolist()]  # even: odd permutations are reached
+    shape = np.array([[width, -(-size // width), size] for width, size in zip(widths, sizes.tolist(), strict=True)])
+    width, height, ends = (np.broadcast_to(one[at.reshape(-1)], places.shape) for one in shape.astype(np.uint64).T)
+    assert (places < ends).all(), "an index lies outside range(n)"
+    keys = Draws(np.asarray(key, np.uint64).reshape(-1)).bits(_NUM_ROUNDS).T
+    keys = np.broadcast_to(keys, (_NUM_ROUNDS, len(places)))
     places = _feistel(places, width, height, keys)
-    while (outside := np.flatnonzero(places >= n)).size:
-        places[outside] = _feistel(places[outside], width, height, keys)
+    while (outside := np.flatnonzero(places >= ends)).size:
+        places[outside] = _feistel(places[outside], width[outside], height[outside], keys[:, outside])
     return places.astype(np.int64).reshape(np.shape(index))
 
 
@@ -133,17 +147,17 @@ def mix(bits: UInt64) -> UInt64:
     return bits ^ (bits >> np.uint64(31))
 
 
-def _feistel(places: UInt64, width: int, height: int, keys: UInt64) -> UInt64:
-    left, right = places % np.uint64(width), places // np.uint64(width)
+def _feistel(places: UInt64, width: UInt64, height: UInt64, keys: UInt64) -> UInt64:
+    left, right = places % width, places // width
     for number, key in enumerate(keys):
         if number % 2 == 0:
             left = _turned(left, right, width, key)
         else:
             right = _turned(right, left, height, key)
-    return right * np.uint64(width) + left
+    return right * width + left
 
 
-def _turned(half: UInt64, by: UInt64, size: int, key: np.uint64) -> UInt64:
-    amount = ((mix(by ^ key) >> np.uint64(32)) * np.uint64(size)) >> np.uint64(32)
+def _turned(half: UInt64, by: UInt64, size: UInt64, key: UInt64) -> UInt64:
+    amount = ((mix(by ^ key) >> np.uint64(32)) * size) >> np.uint64(32)
     turned = half + amount
-    return np.where(turned >= size, turned - np.uint64(size), turned)
+    return np.where(turned >= size, turned - size, turned)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from textfer.draws import Draws, address, permute
+from textfer.draws import Draws, address, below, permute, stem
 
 FAR = 4.5
 """Standard deviations that a fixed seed's statistic may lie from its mean."""
@@ -143,6 +143,22 @@ def test_permute_reaches_everywhere_in_large_ranges(n: int) -> None:
     assert places.min() >= 0
     assert places.max() < n
     assert abs(chi_square(np.bincount(places * 50 // n, minlength=50).tolist())) < FAR
+
+
+def test_permute_takes_a_size_and_a_key_for_each_place() -> None:
+    """Places of many permutations at once come out as each does alone."""
+    draws = np.random.default_rng(0)
+    sizes, keys = draws.integers(1, 5000, 300), draws.integers(0, 1 << 62, 300)
+    places = draws.integers(0, sizes)
+    alone = [int(permute(place, size, key)) for place, size, key in zip(places, sizes, keys, strict=True)]
+    assert permute(places, sizes, keys).tolist() == alone
+
+
+def test_addresses_of_many_names_at_once() -> None:
+    stems = np.array([stem(7, name) for name in ("a", "b", "a")])
+    keys = below(stems, np.array([0, 1, 2]), np.array([5, 6, 7]))
+    alone = [address(7, name, epoch, index)[0] for name, epoch, index in (("a", 0, 5), ("b", 1, 6), ("a", 2, 7))]
+    assert keys.tolist() == alone
 
 
 def test_permute_refuses_places_outside() -> None:

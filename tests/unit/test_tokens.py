@@ -264,3 +264,37 @@ def test_of_many_bad_rows_the_first_are_kept(monkeypatch: pytest.MonkeyPatch) ->
     for number in range(5):
         skipped(DataError(str(number)))
     assert (skipped.count, skipped.first) == (5, ["0", "1"])
+
+
+# ---- memory
+
+
+def resident_kib(path: Path) -> int:
+    """How much of a mapped file counts as this process's memory."""
+    found, here = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.split()[0].endswith(":"):
+            found += int(line.split()[1]) if here and line.startswith("Rss:") else 0
+        else:
+            here = line.endswith(str(path))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's list of mapped files")
+def test_pages_that_were_read_are_given_back(tmp_path: Path) -> None:
+    """Of four MiB of ids nothing stays in the process, and they read the same again."""
+    num = 2 << 20
+    np.arange(num, dtype=np.uint16).tofile(tmp_path / "targets.bin")
+    (tmp_path / "inputs.bin").write_bytes(b"")
+    ends = np.arange(0, num + 1, num // 8)
+    np.save(tmp_path / "targets_offsets.npy", ends)
+    np.save(tmp_path / "inputs_offsets.npy", np.zeros_like(ends))
+    np.save(tmp_path / "rows.npy", np.arange(8))
+    (tmp_path / "meta.json").write_text(json.dumps({"name": "made/train", "dtype": "uint16"}))
+    table = open_table(tmp_path)
+    before = table.get("targets", 5)
+    assert int(table.ids["targets"].max()) == 65_535
+    assert resident_kib(tmp_path / "targets.bin") == 4096
+    table.release()
+    assert resident_kib(tmp_path / "targets.bin") == 0
+    assert np.array_equal(table.get("targets", 5), before)

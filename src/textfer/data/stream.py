@@ -23,7 +23,7 @@ from textfer.batch import Batch, Ids, Int32, Specials
 from textfer.data.layout import LAYOUTS, Lens, pack
 from textfer.data.schedule import Schedule
 from textfer.data.tokens import TokenTable
-from textfer.draws import Draws, address, permute
+from textfer.draws import Draws, address, below, permute, stem
 from textfer.errors import DataError
 from textfer.objectives import Objective
 
@@ -106,7 +106,11 @@ class Supervised:
 
 def ended(tokens: Int32, max_len: int, eos: int) -> Int32:
     """`tokens` cut so that the end mark fits into `max_len`, and the end mark (seqio's append_eos_after_trim)."""
-    return np.append(tokens[: max_len - 1], np.int32(eos))
+    length = min(len(tokens), max_len - 1)
+    whole = np.empty(length + 1, np.int32)
+    whole[:length] = tokens[:length]
+    whole[length] = eos
+    return whole
 
 
 @final
@@ -204,22 +208,17 @@ class Stream:
         self.rates = list(rates)
         self.options = options
         self._schedule = Schedule(rates)
+        self._sizes = np.array([len(part) for part in parts], np.int64)
+        self._orders = np.array([stem(options.seed, f"order/{part.name}") for part in parts], np.uint64)
+        self._noises = np.array([stem(options.seed, part.name) for part in parts], np.uint64)
 
     def places(self, positions: NDArray[np.int64]) -> list[tuple[int, int, int]]:
         """(task number, epoch, example number) of each stream position."""
         tasks, draws = self._schedule(positions)
-        epochs, indices = np.zeros_like(draws), np.zeros_like(draws)
-        for task in np.unique(tasks):
-            here = np.flatnonzero(tasks == task)
-            size = len(self.parts[task])
-            epochs[here], indices[here] = np.divmod(draws[here], size)
-            if self.options.shuffle:
-                for epoch in np.unique(epochs[here]):
-                    now = here[epochs[here] == epoch]
-                    key = address(
-                        self.options.seed, f"order/{self.parts[task].name}", int(epoch), np.zeros(1, np.int64)
-                    )
-                    indices[now] = permute(indices[now], size, int(key[0]))
+        sizes = self._sizes[tasks]
+        epochs, indices = np.divmod(draws, sizes)
+        if self.options.shuffle:
+            indices = permute(indices, sizes, below(self._orders[tasks], epochs, 0))
         return list(zip(tasks.tolist(), epochs.tolist(), indices.tolist(), strict=True))
 
     def block(self, number: int) -> list[list[Ids]]:
@@ -227,14 +226,12 @@ class Stream:
         options = self.options
         places = self.places(np.arange(number * BLOCK, (number + 1) * BLOCK))
         examples: list[Ids | None] = [None] * len(places)
-        by_part: dict[tuple[int, int], list[int]] = {}
-        for at, (task, epoch, _) in enumerate(places):
-            by_part.setdefault((task, epoch), []).append(at)
-        for (task, epoch), members in by_part.items():
-            part = self.parts[task]
-            indices = [places[at][2] for at in members]
-            keys = address(options.seed, part.name, epoch, np.array(indices, np.int64))
-            for at, ids in zip(members, part.ids(indices, keys), strict=True):
+        tasks, epochs, indices = np.array(places, np.int64).T
+        keys = below(self._noises[tasks], epochs, indices)
+        for task in np.unique(tasks):
+            members = np.flatnonzero(tasks == task)
+            made = self.parts[task].ids(indices[members].tolist(), keys[members])
+            for at, ids in zip(members.tolist(), made, strict=True):
                 examples[at] = ids
         whole = [ids for ids in examples if ids is not None]
         assert len(whole) == BLOCK

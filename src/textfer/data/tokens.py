@@ -97,6 +97,8 @@ class TokenTable:
     rows: NDArray[np.int64]
     """[num_examples] the source row of each example."""
     meta: dict[str, Any] = field(default_factory=dict)
+    maps: tuple[mmap.mmap, ...] = ()
+    """The larger files behind the arrays."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -132,10 +134,8 @@ class TokenTable:
 
     def release(self) -> None:
         """Gives mapped pages back. They stay in the system's cache, but no longer count as this process's memory."""
-        for array in (*self.ids.values(), *self.offsets.values(), self.rows):
-            pages = getattr(array, "_mmap", None)
-            if pages is not None and array.nbytes > KEEP_BYTES and hasattr(mmap, "MADV_DONTNEED"):
-                pages.madvise(mmap.MADV_DONTNEED)
+        for pages in self.maps:
+            pages.madvise(mmap.MADV_DONTNEED)
 
     def origin(self, index: int) -> str:
         """Where example `index` comes from: `"squad/train:17"` (row, counted from 0)."""
@@ -155,11 +155,16 @@ def open_table(path: Path) -> TokenTable:
                 np.memmap(path / f"{side}.bin", dtype=kind, mode="r", shape=(size,)) if size else np.zeros(0, kind)
             )
         rows = np.load(path / "rows.npy", mmap_mode="r")
+        mapped = [array for array in (*ids.values(), *offsets.values(), rows) if isinstance(array, np.memmap)]
     except (OSError, EOFError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{path}: not a whole token table ({error}). Delete the folder; it will be made again."
         ) from None
-    return TokenTable(path, meta["name"], ids, offsets, rows, meta)
+    large: list[Any] = [array.base for array in mapped if array.nbytes > KEEP_BYTES and hasattr(mmap, "MADV_DONTNEED")]
+    maps = tuple(base for base in large if isinstance(base, mmap.mmap))
+    # Views without the class: np.memmap takes ten times as long to be sliced.
+    ids, offsets = ({side: np.asarray(array) for side, array in both.items()} for both in (ids, offsets))
+    return TokenTable(path, meta["name"], ids, offsets, np.asarray(rows), meta, maps)
 
 
 def prepare(
