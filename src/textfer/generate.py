@@ -34,7 +34,7 @@ from textfer.config import Options
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.draws import Draws, address
 from textfer.errors import ConfigError, DataError
-from textfer.models import Model
+from textfer.models import Generator
 from textfer.models.cache import Cache
 from textfer.tokenizers import Tokenizer
 
@@ -98,7 +98,7 @@ class Generated:
 class Predictor:
     """A model and its vocabulary, ready to read and write."""
 
-    def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Generator, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
 
@@ -269,7 +269,7 @@ def _choose(
 
 
 def decode(
-    model: Model,
+    model: Generator,
     batch: Batch,
     decoding: Decoding,
     specials: Specials,
@@ -315,7 +315,7 @@ def decode(
     return list(zip(tokens, log_probs, strict=True))
 
 
-def _begin(model: Model, batch: Batch, specials: Specials) -> tuple[Cache, Tensor]:
+def _begin(model: Generator, batch: Batch, specials: Specials) -> tuple[Cache, Tensor]:
     """(the cache of a batch that was read, [B, V] logits of the first token to write)"""
     cache = model.begin(batch)
     if cache.logits is not None:  # a decoder-only model has read its start mark with its inputs
@@ -326,7 +326,7 @@ def _begin(model: Model, batch: Batch, specials: Specials) -> tuple[Cache, Tenso
 
 
 def beam_search(
-    model: Model, batch: Batch, decoding: Decoding, specials: Specials, walks: Walks | None = None
+    model: Generator, batch: Batch, decoding: Decoding, specials: Specials, walks: Walks | None = None
 ) -> list[tuple[list[int], float]]:
     """(tokens, log probability) of each row's best answer by log p / ((5 + length) / 6)^α.
 
@@ -404,7 +404,7 @@ def _penalty(length: int, decoding: Decoding) -> float:
 
 
 def likelihoods(
-    model: Model, batch: Batch, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
+    model: Generator, batch: Batch, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
 ) -> list[list[float]]:
     """[row][target] → log probability of the target's tokens after the row's input, which is read once."""
     width = max(map(len, targets))
@@ -422,7 +422,7 @@ def likelihoods(
 
 
 def _likelihoods(
-    model: Model, cache: Cache, first: Tensor, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
+    model: Generator, cache: Cache, first: Tensor, targets: Sequence[Sequence[Sequence[int]]], specials: Specials
 ) -> list[list[float]]:
     """The same, all at once. Shorter lists are filled up with the end mark alone."""
     width = max(map(len, targets))

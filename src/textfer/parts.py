@@ -17,7 +17,7 @@ from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervise
 from textfer.data.tokens import RowChoice, TokenTable
 from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
-from textfer.models import MODELS, Model, load_model
+from textfer.models import MODELS, Model, as_generator, load_model
 from textfer.models.hub import find_model
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
@@ -33,8 +33,9 @@ def load(name: str, *, device: str = "auto") -> TextToText:
     model = load_model(model_folder(name)).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
-    model.lay_for_generation()
-    return TextToText(Predictor(model.eval(), tokenizer), name)
+    writer = as_generator(model.eval(), where=name)
+    writer.lay_for_generation()
+    return TextToText(Predictor(writer, tokenizer), name)
 
 
 def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
@@ -184,6 +185,8 @@ def build_parts(
     tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
     weights = source_of_weights(recipe, run)  # asked once: it reads the whole checkpoint to compare its digests
     model = build_model(recipe, tokenizer, weights)
+    if recipe.eval.tasks:
+        as_generator(model, where="eval.tasks")
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     return Parts(
         recipe=recipe,

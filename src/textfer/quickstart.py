@@ -11,6 +11,7 @@ from textfer.data.source import open_rows
 from textfer.data.task import TASKS
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
+from textfer.models import as_generator
 from textfer.parts import build_model, build_tokenizer, load
 from textfer.recipe import Recipe, load_recipe
 from textfer.run import Display, run_train
@@ -81,7 +82,7 @@ def _recipe(run_dir: Path, overrides: Sequence[str], say: Callable[[str], None])
 
 def _scores_before(recipe: Recipe) -> Report:
     tokenizer = build_tokenizer(recipe)
-    untrained = build_model(recipe, tokenizer, None)
+    untrained = as_generator(build_model(recipe, tokenizer, None), where="quickstart")
     return _measure(Predictor(untrained, tokenizer), recipe)
 
 

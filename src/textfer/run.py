@@ -21,12 +21,13 @@ import torch
 from textfer.batch import Batch
 from textfer.config import read_toml
 from textfer.data.preparing import prepare_all
-from textfer.data.stream import Cursor, Stream, Supervised
+from textfer.data.stream import BLOCK, Cursor, Stream, Supervised
 from textfer.data.task import Task
 from textfer.data.tokens import RowChoice
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.generate import Predictor
+from textfer.models import as_generator
 from textfer.parts import Parts, build_parts, build_stream
 from textfer.recipe import Recipe, find_task, task_names
 from textfer.training.checkpoint import Run, saving
@@ -81,7 +82,9 @@ class TaskOutline:
     num_examples: int
     rate: float
     epochs: float
-    """Times each example is seen in the whole run; rows are counted as one example each."""
+    """Times each example is expected to be heard in the whole run."""
+    run_tokens: int
+    """Tokens expected to be heard in the whole run: both sides, cut, end marks included."""
     tokens: int
     """Tokens of the table, both sides."""
     num_skipped: int
@@ -102,6 +105,8 @@ class Outline:
     batch_size: int
     inputs_len: int
     targets_len: int
+    examples_a_row: float
+    """1 unless rows are packed; then as in the stream's first block."""
     tasks: tuple[TaskOutline, ...]
     resumed_step: int | None
     weights: str | None
@@ -110,7 +115,8 @@ class Outline:
 def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Outline:
     """The run's outline."""
     stream, steps = parts.stream, run.steps()
-    positions = recipe.training.num_steps * recipe.training.batch_size
+    examples_a_row = BLOCK / len(stream.block(0)) if recipe.data.pack else 1.0
+    positions = recipe.training.num_steps * recipe.training.batch_size * examples_a_row
     tasks = []
     for part, rate in zip(stream.parts, stream.rates, strict=True):
         table = next(table for table in parts.tables.values() if table.name == part.name)
@@ -122,6 +128,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
                 num_examples=len(part),
                 rate=rate,
                 epochs=positions * rate / len(part),
+                run_tokens=round(positions * rate * part.mean_tokens()),
                 tokens=tokens,
                 num_skipped=int(table.meta["num_skipped"]),
                 cut_inputs=cut[0],
@@ -138,6 +145,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
         batch_size=recipe.training.batch_size,
         inputs_len=recipe.data.inputs_len,
         targets_len=recipe.data.targets_len,
+        examples_a_row=examples_a_row,
         tasks=tuple(tasks),
         resumed_step=steps[-1] if steps else None,
         weights=str(parts.weights) if parts.weights else None,
@@ -199,7 +207,7 @@ class Observer:
         for name in section.tasks:
             task = find_task(name)
             report = evaluate(
-                Predictor(self._parts.model, self._parts.tokenizer),
+                Predictor(as_generator(self._parts.model, where="eval.tasks"), self._parts.tokenizer),
                 task,
                 section.split,
                 decoding=section.decoding,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 from textfer.config import Options, Registry, build
+from textfer.errors import ConfigError
 
 if TYPE_CHECKING:  # torch takes seconds to import and only the networks need it
     import torch
@@ -18,7 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import and only the networks need it
 
 
 class Model(Protocol):
-    """A network that says how likely every next token is: a torch module with these methods besides."""
+    """A network that learns from batches: a torch module with these methods besides."""
 
     options_class: ClassVar[type[Options]]
     """The options that give its shape."""
@@ -46,6 +47,11 @@ class Model(Protocol):
         """The name of the layout that makes its batches."""
         ...
 
+    @property
+    def max_len(self) -> int | None:
+        """The most tokens of a row that it can place; None = any number."""
+        ...
+
     def __call__(self, batch: Batch) -> Output: ...
 
     def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,6 +65,20 @@ class Model(Protocol):
     def depth(self) -> list[list[str]]:
         """Names of all parameters, bottom to top, one list a layer."""
         ...
+
+    def parameters(self) -> Iterator[Parameter]: ...
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
+
+    def to(self, device: torch.device | str) -> Self: ...
+
+    def train(self, mode: bool = True) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+
+class Generator(Model, Protocol):
+    """A model that also writes, one token after the other."""
 
     def begin(self, batch: Batch) -> Cache:
         """The memory of a generation that has read the batch."""
@@ -76,16 +96,6 @@ class Model(Protocol):
         """Moves the weights to where writing reads them fastest; for models that will not be trained."""
         ...
 
-    def parameters(self) -> Iterator[Parameter]: ...
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]: ...
-
-    def to(self, device: torch.device | str) -> Self: ...
-
-    def train(self, mode: bool = True) -> Self: ...
-
-    def eval(self) -> Self: ...
-
 
 MODELS: Registry[type[Model]] = Registry("model", ["textfer.models.t5"])
 
@@ -94,6 +104,13 @@ def model_options(values: Mapping[str, Any], *, where: str) -> Options:
     """The checked options of the model that `values["name"]` names, from the other keys."""
     options = MODELS.get(values["name"], where=f"{where}.name").options_class
     return build(options, {key: value for key, value in values.items() if key != "name"}, where=where)
+
+
+def as_generator(model: Model, *, where: str) -> Generator:
+    """The model itself, which writes. Errors: ConfigError where it only reads."""
+    if not hasattr(model, "begin"):
+        raise ConfigError(f"{where}: got a {type(model).__name__}, which reads but does not write. Name one that does.")
+    return cast("Generator", model)
 
 
 def load_model(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:

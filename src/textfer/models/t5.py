@@ -8,7 +8,7 @@ Source: T5 §2.1; v1.1 as in the released t5.1.1 configurations.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -17,14 +17,15 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textfer.batch import Batch, Output, Run, Side
+from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
 from textfer.models import MODELS
-from textfer.models.attention import Dense, Ragged, Span, dense_bias
+from textfer.models.attention import Dense, Ragged, dense_bias, longest, spans_of, token_places
 from textfer.models.blocks import Stack
-from textfer.models.cache import FIRST_ROOM, Cache
+from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
 from textfer.models.layers import Activation, Linear, Table
+from textfer.models.prompt import SoftPrompt
 from textfer.models.t5_hub import MODEL_TYPES, ONE_STACK, config_of, load, names_of
 
 
@@ -101,6 +102,7 @@ class T5(nn.Module):
         both_ways = options.arrangement == "prefix"
         self.decoder = Stack(options, options.decoder_depth, cross=encdec, both_ways=both_ways)
         self.output = None if options.tie_output else Linear(options.model_dim, vocab_size)
+        self.prompt: SoftPrompt | None = None
         self.initialise()
 
     @classmethod
@@ -125,6 +127,10 @@ class T5(nn.Module):
     def layout(self) -> str:
         """The name of the layout that makes its batches."""
         return self.options.arrangement
+
+    @property
+    def max_len(self) -> None:
+        """Any: places are relative."""
 
     @torch.no_grad()
     def initialise(self) -> None:
@@ -224,7 +230,8 @@ class T5(nn.Module):
         return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.embedding.weight.dtype
 
     def _embed(self, ids: Tensor) -> Tensor:
-        x = F.embedding(ids, self.embedding.weight)
+        weight = self.embedding.weight
+        x = F.embedding(ids, weight) if self.prompt is None else self.prompt.embed(ids, weight)
         return x.float() if x.dtype == torch.float16 else x  # the residual stream leaves float16's range
 
     def _scaled(self, hidden: Tensor) -> Tensor:
@@ -238,21 +245,22 @@ class T5(nn.Module):
 
     def _ragged(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """([N, D] last states, [N] their places in the flattened side that answers)"""
+        batch = self._prompted(batch)
         sides = [side for side in (batch.encoder, batch.decoder) if side is not None]
-        places = [_places(side) for side in sides]
+        places = [token_places(side) for side in sides]
         ids = torch.cat([side.ids.flatten()[index] for side, index in zip(sides, places, strict=True)])
         embedded = torch.split(self._embed(ids), [len(index) for index in places])  # one table look-up, one gradient
         memory = None
         if batch.encoder is not None:
             assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
-            spans = _spans(batch.encoder.runs)
-            memory = self.encoder(embedded[0], Ragged(spans, self.encoder.relative_bias.square(_longest(spans))))
+            spans = spans_of(batch.encoder.runs)
+            memory = self.encoder(embedded[0], Ragged(spans, self.encoder.relative_bias.square(longest(spans))))
         if batch.decoder is None:
             assert memory is not None
             return memory, places[0]
-        spans = _spans(batch.decoder.runs)
-        bias = self.decoder.relative_bias.square(longest := _longest(spans))
-        later = torch.ones(longest, longest, dtype=torch.bool).triu_(1)
+        spans = spans_of(batch.decoder.runs)
+        bias = self.decoder.relative_bias.square(length := longest(spans))
+        later = torch.ones(length, length, dtype=torch.bool).triu_(1)
         hidden: tuple[Tensor, ...] | None = None
         if batch.prefix is None:
             bias = bias.masked_fill(later, -math.inf)
@@ -261,7 +269,7 @@ class T5(nn.Module):
             hidden = tuple(later[: end - start, : end - start] & ~seen[start:end] for start, end, _, _ in spans)
         cross = None
         if batch.encoder is not None:
-            keys = _spans(batch.encoder.runs)
+            keys = spans_of(batch.encoder.runs)
             cross = Ragged(tuple((*q[:2], *k[:2]) for q, k in zip(spans, keys, strict=True)))
         return self.decoder(embedded[-1], Ragged(spans, bias, hidden), memory, cross), places[-1]
 
@@ -344,12 +352,7 @@ class T5(nn.Module):
 
     def _read_start(self, side: Side, prefix: Tensor | None, cache: Cache) -> None:
         """Reads what the decoder is given, moved to the right so that all rows go on from the same position."""
-        rows = side.ids.shape[0]
-        assert [run.row for run in side.runs] == list(range(rows)), "generation takes one example a row"
-        lens = torch.tensor([run.end - run.start for run in side.runs], device=side.ids.device)
-        longest = int(lens.max())
-        cache.starts = None if int(lens.min()) == longest else longest - lens
-        source = torch.arange(longest, device=lens.device) - (longest - lens)[:, None]
+        source, cache.starts = moved_right(side)
         ids = side.ids.gather(1, source.clamp(min=0))
         self._advance(ids, cache, None if prefix is None else prefix.gather(1, source.clamp(min=0)) & (source >= 0))
 
@@ -400,22 +403,3 @@ class T5(nn.Module):
             valid = (torch.arange(end, device=bias.device) >= cache.starts[:, None])[:, None, :]
             sees = valid if sees is None else sees & valid
         return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(dtype).min / 2)
-
-
-def _places(side: Side) -> Tensor:
-    """[N] where the tokens of all runs stand in the flattened side."""
-    length = side.ids.shape[1]
-    return torch.cat([torch.arange(row * length + start, row * length + end) for row, start, end in side.runs])
-
-
-def _spans(runs: Iterable[Run]) -> tuple[Span, ...]:
-    """Each run's place among the tokens laid end to end, as queries and as keys."""
-    spans, at = [], 0
-    for _, start, end in runs:
-        spans.append((at, at + end - start, at, at + end - start))
-        at += end - start
-    return tuple(spans)
-
-
-def _longest(spans: Iterable[Span]) -> int:
-    return max((end - start for start, end, _, _ in spans), default=0)
