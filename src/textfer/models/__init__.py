@@ -18,6 +18,10 @@ if TYPE_CHECKING:  # torch takes seconds to import and only the networks need it
     from textfer.models.cache import Cache
 
 
+ADDED = frozenset({"adapter", "lora", "prompt"})
+"""Parts of the names of parameters that a way of transfer added to a model."""
+
+
 class Model(Protocol):
     """A network that learns from batches: a torch module with these methods besides."""
 

@@ -25,7 +25,9 @@ class Block(nn.Module):
     def __init__(self, options: T5Options, *, cross: bool) -> None:
         super().__init__()
         dim, eps = options.model_dim, options.norm_eps
-        self.dropout = options.dropout
+        self.dim, self.dropout = dim, options.dropout
+        self.adapter: nn.Module | None = None
+        """What a way of transfer puts after the feed-forward, its residual included."""
 
         def attention() -> Attention:
             return Attention(dim, num_heads=options.num_heads, head_dim=options.head_dim, dropout=options.dropout)
@@ -51,7 +53,8 @@ class Block(nn.Module):
         x = add_dropped(x, self.attention(normed, normed, sight), rate)
         if memory is not None and cross_sight is not None:
             x = add_dropped(x, self.cross(self.cross_norm(x), memory, cross_sight), rate)
-        return add_dropped(x, self.feed_forward(self.feed_forward_norm(x)), rate)
+        x = add_dropped(x, self.feed_forward(self.feed_forward_norm(x)), rate)
+        return self._adapted(x)
 
     def step(self, x: Tensor, cache: Cache, layer: int, bias: Tensor) -> Tensor:
         """[R, t, D] new tokens, which the cache learns → the same; `bias` [1 or R, H, t, length + t]"""
@@ -62,7 +65,10 @@ class Block(nn.Module):
         x = x + part.o(seen.transpose(1, 2).flatten(2))
         if cache.cross_keys:
             x = x + self._look(self.cross_norm(x), cache, layer)
-        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return self._adapted(x + self.feed_forward(self.feed_forward_norm(x)))
+
+    def _adapted(self, x: Tensor) -> Tensor:
+        out: Tensor = x if self.adapter is None else self.adapter(x)
         return out
 
     def _look(self, x: Tensor, cache: Cache, layer: int) -> Tensor:

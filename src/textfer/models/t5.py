@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
+from textfer.errors import CheckpointError
 from textfer.models import MODELS
 from textfer.models.attention import Dense, Ragged, dense_bias, longest, spans_of, token_places
 from textfer.models.blocks import Stack
@@ -120,8 +121,15 @@ class T5(nn.Module):
 
     def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Writes config.json and safetensors that `load` and transformers read."""
-        tensors = {theirs: self.get_parameter(name) for name, theirs in names_of(self).items()}
+        names = self.file_names()
+        if added := [name for name, _ in self.named_parameters() if name not in names]:
+            raise CheckpointError(f"{folder}: T5's format has no place for '{added[0]}'. Save by the method, or merge.")
+        tensors = {theirs: self.get_parameter(name) for name, theirs in names.items()}
         write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
+
+    def file_names(self) -> dict[str, str]:
+        """Our parameter → the reference's tensor; what a way of transfer added has none."""
+        return names_of(self)
 
     @property
     def layout(self) -> str:
@@ -174,6 +182,15 @@ class T5(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """[B, T, D] last states of the decoder, or [B, S, D] of the encoder when the batch has no decoder side."""
+        return self._hidden(self._prompted(batch))
+
+    def _prompted(self, batch: Batch) -> Batch:
+        """The batch with the soft prompt's ids in it, where there is one."""
+        if self.prompt is None or batch.encoder is None:
+            return batch
+        return replace(batch, encoder=self.prompt.lay(batch.encoder))
+
+    def _hidden(self, batch: Batch) -> Tensor:
         if not self._is_ragged():
             return self._dense(batch)
         side = batch.decoder or batch.encoder
@@ -186,12 +203,12 @@ class T5(nn.Module):
         """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
         assert batch.targets is not None, "a batch without targets has no loss"
         assert batch.weights is not None, "a batch without weights has no loss"
-        targets, weights = batch.targets.flatten(), batch.weights.flatten()
+        batch, targets, weights = self._prompted(batch), batch.targets.flatten(), batch.weights.flatten()
         if self._is_ragged():
             states, index = self._ragged(batch)
             targets, weights = targets[index], weights[index]
         else:
-            states = self.hidden(batch).flatten(0, 1)
+            states = self._hidden(batch).flatten(0, 1)
         counts = weights > 0
         if torch.compiler.is_compiling() or not (counts.device.type == "cpu" and bool(counts.all())):
             where = counts.nonzero().squeeze(1)
@@ -245,7 +262,6 @@ class T5(nn.Module):
 
     def _ragged(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """([N, D] last states, [N] their places in the flattened side that answers)"""
-        batch = self._prompted(batch)
         sides = [side for side in (batch.encoder, batch.decoder) if side is not None]
         places = [token_places(side) for side in sides]
         ids = torch.cat([side.ids.flatten()[index] for side, index in zip(sides, places, strict=True)])
@@ -320,6 +336,7 @@ class T5(nn.Module):
         its layout makes of (inputs, any one target).
         """
         assert not (self.training and self.options.dropout), "generation needs model.eval()"
+        batch = self._prompted(batch)
         side = batch.encoder or batch.decoder
         assert side is not None, "a batch needs a side"
         rows, heads, width = side.ids.shape[0], self.options.num_heads, self.options.head_dim

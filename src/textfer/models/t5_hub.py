@@ -16,6 +16,7 @@ from torch import Tensor
 
 from textfer.config import build
 from textfer.errors import CheckpointError, ConfigError
+from textfer.models import ADDED
 from textfer.models.hub import LoadReport, TensorFiles, match, read_config
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def theirs(name: str, *, gated: bool, cross: bool) -> str:
 
 
 def names_of(model: T5) -> dict[str, str]:
-    """Our parameter → the reference's tensor, for all parameters in order."""
+    """Our parameter → the reference's tensor, for all parameters in order but what a way of transfer added."""
     gated, cross = model.options.feed_forward != "relu", model.encoder is not None
-    return {name: theirs(name, gated=gated, cross=cross) for name, _ in model.named_parameters()}
+    names = [name for name, _ in model.named_parameters() if not ADDED & set(name.split("."))]
+    return {name: theirs(name, gated=gated, cross=cross) for name in names}
 
 
 def config_of(model: T5) -> dict[str, Any]:
