@@ -10,6 +10,7 @@ Letters: B rows, T queries, S keys, D model width, H heads, K width of one head,
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from textfer.batch import Run, Side
 from textfer.models.layers import Linear, Table, apply_typed, kept_mask, random_bits
 
 Span = tuple[int, int, int, int]
 """(first query, end of queries, first key, end of keys) of one example in tokens laid end to end."""
+
+
+def token_places(side: Side) -> Tensor:
+    """[N] where the tokens of all runs stand in the flattened side."""
+    length = side.ids.shape[1]
+    return torch.cat([torch.arange(row * length + start, row * length + end) for row, start, end in side.runs])
+
+
+def spans_of(runs: Iterable[Run]) -> tuple[Span, ...]:
+    """Each run's place among the tokens laid end to end, as queries and as keys."""
+    spans, at = [], 0
+    for _, start, end in runs:
+        spans.append((at, at + end - start, at, at + end - start))
+        at += end - start
+    return tuple(spans)
+
+
+def longest(spans: Iterable[Span]) -> int:
+    """The most queries of a span; 0 when there is none."""
+    return max((end - start for start, end, _, _ in spans), default=0)
 
 
 def relative_buckets(distance: Tensor, *, both_ways: bool, num_buckets: int, max_distance: int) -> Tensor:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from textfer.batch import Side
+
 FIRST_ROOM = 32
 
 
@@ -102,3 +104,16 @@ class Cache:
             self.starts = self.starts.index_select(0, index)
         if self.logits is not None:
             self.logits = self.logits.index_select(0, index)
+
+
+def moved_right(side: Side) -> tuple[Tensor, Tensor | None]:
+    """([R, longest] where each token is read from, negative where nothing stands; [R] the first that is read).
+
+    Texts of different lengths, one a row, are moved to the right so that all go on from the same position. The second
+    is None when all are as long.
+    """
+    assert [run.row for run in side.runs] == list(range(len(side.ids))), "generation takes one example a row"
+    lens = torch.tensor([run.end - run.start for run in side.runs], device=side.ids.device)
+    longest = int(lens.max())
+    source = torch.arange(longest, device=lens.device) - (longest - lens)[:, None]
+    return source, None if int(lens.min()) == longest else longest - lens

@@ -31,8 +31,8 @@ def _fast_products() -> bool:
 FAST_PRODUCTS = _fast_products()
 
 
-def product(x: Tensor, weight: Tensor) -> Tensor:
-    """[…, D] times [F, D] transposed → […, F], without gradients; the same numbers as `F.linear` but for rounding."""
+def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """[…, D] times [F, D] transposed, plus [F] → […, F], without gradients; `F.linear`'s numbers but for rounding."""
     if (
         FAST_PRODUCTS
         and x.dtype == weight.dtype == torch.float32
@@ -42,9 +42,9 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled("cpu")
     ):
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
-    return F.linear(x, weight)
+    return F.linear(x, weight, bias)
 
 
 class _Product(torch.autograd.Function):
@@ -64,6 +64,20 @@ class _Product(torch.autograd.Function):
         return for_x, for_weight
 
 
+class _BiasedProduct(torch.autograd.Function):
+    """The same with a bias."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        for_bias = grads[0].reshape(-1, grads[0].shape[-1]).sum(0) if ctx.needs_input_grad[2] else None
+        return *_Product.backward(ctx, *grads), for_bias
+
+
 class Linear(nn.Linear):
     """A product without bias whose weight is set by the model, not here."""
 
@@ -80,6 +94,21 @@ class Linear(nn.Linear):
         if torch.is_grad_enabled():
             return apply_typed(_Product, (x, self.weight))
         return product(x, self.weight)
+
+
+class BiasedLinear(Linear):
+    """A product with bias, set by the model."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super(Linear, self).__init__(inputs, outputs, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, D] → […, F]"""
+        if not FAST_PRODUCTS or not _plain(x) or torch.is_autocast_enabled("cpu"):
+            return F.linear(x, self.weight, self.bias)
+        if torch.is_grad_enabled():
+            return apply_typed(_BiasedProduct, (x, self.weight, self.bias))
+        return product(x, self.weight, self.bias)
 
 
 class Table(nn.Embedding):
@@ -118,6 +147,22 @@ class RMSNorm(nn.Module):
         wide = torch.promote_types(x.dtype, torch.float32)
         normed = F.rms_norm(x.to(wide), (x.shape[-1],), self.weight.to(wide), self.eps)
         return normed.to(self.weight.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Scales to zero mean and unit variance, then by weight and bias; statistics in float32."""
+
+    def __init__(self, dim: int, *, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(dim))
+        self.bias = nn.Parameter(torch.zeros(dim))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[…, D] → […, D] in the weight's dtype"""
+        wide = torch.promote_types(x.dtype, torch.float32)
+        scale, shift = self.weight.to(wide), self.bias.to(wide)
+        return F.layer_norm(x.to(wide), (x.shape[-1],), scale, shift, self.eps).to(self.weight.dtype)
 
 
 def _plain(x: Tensor) -> bool:
