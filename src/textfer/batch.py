@@ -62,6 +62,10 @@ class Ids:
     weights: Float32 | None = None
     """[T] how much each target counts; None = 1 everywhere."""
     origin: str = ""
+    types: Int32 | None = None
+    """[S] which sentence of a pair each input token belongs to; None = 0, the first, everywhere."""
+    heads: Mapping[str, Any] = field(default_factory=dict)
+    """What each head should say: one number, or [S] one for every input token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,10 @@ class Specials:
     sep: int | None = None
     sentinels: Int32 = field(default_factory=lambda: np.zeros(0, np.int32))
     """The ids of `<extra_id_0>`, `<extra_id_1>`, … in that order (T5 counts them down from the top)."""
+    num_ids: int = 0
+    """Ids that stand for something; 0 = not known."""
+    inside: NDArray[np.bool_] | None = None
+    """[num_ids] whether a piece goes on with the word of the piece before it; None = pieces do not tell."""
 
 
 class Run(NamedTuple):
@@ -99,6 +107,8 @@ class Side:
     """[B, L] int64; starts at 0 in every segment."""
     runs: tuple[Run, ...]
     """The same as `segments`, example by example; run k of the encoder belongs to run k of the decoder."""
+    types: Tensor | None = None
+    """[B, L] int64; which sentence of a pair a token belongs to. None = 0 everywhere."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +124,7 @@ class Batch:
     weights: Tensor | None = None
     """[B, T] float32"""
     heads: Mapping[str, Tensor] = field(default_factory=dict)
-    """Targets of class, span, tag and number heads."""
+    """Targets of class, span, tag and number heads: [examples] in the order of the runs, or [B, L] one a token."""
     origins: tuple[str, ...] = ()
     """Where the examples come from, run by run."""
 
@@ -133,7 +143,7 @@ class Batch:
 
         def move(value: Any) -> Any:
             if isinstance(value, Side):
-                return Side(move(value.ids), move(value.segments), move(value.positions), value.runs)
+                return Side(move(value.ids), move(value.segments), move(value.positions), value.runs, move(value.types))
             if isinstance(value, Mapping):
                 return {name: move(part) for name, part in value.items()}
             return value.to(device, non_blocking=True) if hasattr(value, "to") else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,3 +174,57 @@ def test_every_token_of_every_example_is_found_where_its_run_says(shape: list[li
     inside = sum(a for row in shape for a, _ in row)
     assert int((batch.encoder.segments > 0).sum()) == inside
     assert int((batch.encoder.ids != 0).sum()) == inside
+
+
+# ---- what stands in place, and what heads learn
+
+
+def test_masked_targets_stand_where_the_inputs_do() -> None:
+    rows = [[ids([7, 9, 8], [7, 5, 8], [0, 1, 0])], [ids([4], [6], [2]), ids([7, 9], [7, 3], [0, 1])]]
+    batch = arranged("masked", rows)
+    assert side(batch.encoder) == (
+        [[7, 9, 8], [4, 7, 9]],
+        [[1, 1, 1], [1, 2, 2]],
+        [[0, 1, 2], [0, 0, 1]],
+    )
+    assert batch.decoder is None
+    assert batch.encoder is not None
+    assert batch.encoder.types is None
+    assert batch.targets is not None
+    assert batch.weights is not None
+    assert batch.targets.tolist() == [[7, 5, 8], [6, 7, 3]]
+    assert batch.weights.tolist() == [[0, 1, 0], [2, 0, 1]]
+    assert (batch.num_targets, batch.num_tokens) == (4.0, 6)
+    assert side(arranged("masked", rows, Lens(5, 1)).encoder)[0] == [[7, 9, 8, 0, 0], [4, 7, 9, 0, 0]]
+
+
+def test_a_pair_has_types_and_targets_of_heads_example_by_example() -> None:
+    nothing = np.zeros(0, np.int32)
+    first = Ids(np.array([2, 7, 3, 8, 8, 3], np.int32), nothing, types=np.array([0, 0, 0, 1, 1, 1], np.int32))
+    second = Ids(np.array([2, 9, 3], np.int32), nothing)
+    tags = np.array([-100, 4, -100, 0, 0, -100]), np.array([-100, 1, -100])
+    heads = [{"class": 2, "number": 0.5, "tag": tags[0]}, {"class": 0, "number": 3.0, "tag": tags[1]}]
+    examples = [replace(one, heads=some) for one, some in zip((first, second), heads, strict=True)]
+    batch = arranged("pair", [[one] for one in examples])
+    assert batch.encoder is not None
+    assert batch.encoder.types is not None
+    assert batch.encoder.types.tolist() == [[0, 0, 0, 1, 1, 1], [0, 0, 0, 0, 0, 0]]
+    assert batch.targets is None
+    assert batch.heads["class"].tolist() == [2, 0]
+    assert batch.heads["class"].dtype == torch.int64
+    assert batch.heads["number"].tolist() == [0.5, 3.0]
+    assert batch.heads["tag"].tolist() == [[-100, 4, -100, 0, 0, -100], [-100, 1, -100, -100, -100, -100]]
+    packed = arranged("pair", [examples])
+    assert packed.encoder is not None
+    assert packed.encoder.segments.tolist() == [[1] * 6 + [2] * 3]
+    assert packed.heads["class"].tolist() == [2, 0]
+    assert packed.heads["tag"].tolist() == [[-100, 4, -100, 0, 0, -100, -100, 1, -100]]
+
+
+def test_all_of_a_batch_moves_to_another_device() -> None:
+    types = np.array([0, 1], np.int32)
+    one = Ids(np.array([2, 3], np.int32), np.zeros(0, np.int32), types=types, heads={"class": 1})
+    moved = arranged("pair", [[one]]).to("meta")
+    assert moved.encoder is not None
+    assert moved.encoder.types is not None
+    assert {part.device.type for part in (moved.encoder.ids, moved.encoder.types, moved.heads["class"])} == {"meta"}

@@ -7,7 +7,8 @@ in every segment, so a packed example sees what it would see alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from textfer.batch import Batch, Ids, Int32, Run, Side, Specials
 
 MAX_OPEN_ROWS = 64
+NO_TARGET = -100
+"""Of a head that says something of every token: where it need not (torch's own `ignore_index`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,49 @@ def prefix(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fix
     )
 
 
+def masked(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fixed: bool = False) -> Batch:
+    """Encoder: inputs, some of their tokens hidden. Targets stand where the inputs do; `weights` say which count."""
+    batch = pair(rows, lens, specials, fixed=fixed)
+    assert batch.encoder is not None
+    return replace(
+        batch,
+        targets=_fill(batch.encoder, [[ids.targets for ids in row] for row in rows], np.int64, specials.pad),
+        weights=_fill(batch.encoder, [[_weights(ids) for ids in row] for row in rows], np.float32, 0.0),
+    )
+
+
+def pair(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fixed: bool = False) -> Batch:
+    """Encoder: inputs, marks included, and which sentence each token belongs to. What is learnt are the heads' targets.
+
+    Worked: `[CLS]` a `[SEP]` b b `[SEP]` → types 0 0 0 1 1 1.
+    """
+    encoder = _side([[ids.inputs for ids in row] for row in rows], specials.pad, lens.inputs if fixed else None)
+    examples = [ids for row in rows for ids in row]
+    if any(ids.types is not None for ids in examples):
+        types = [
+            [np.zeros(len(ids.inputs), np.int32) if ids.types is None else ids.types for ids in row] for row in rows
+        ]
+        encoder = replace(encoder, types=_fill(encoder, types, np.int64, 0))
+    return Batch(encoder=encoder, heads=_heads(encoder, rows), origins=tuple(ids.origin for ids in examples))
+
+
+def _heads(side: Side, rows: Sequence[Sequence[Ids]]) -> dict[str, torch.Tensor]:
+    """What the heads should say: [examples], or [B, L] with `NO_TARGET` where nothing stands."""
+    examples = [ids for row in rows for ids in row]
+    names = {name: None for ids in examples for name in ids.heads}
+    assert all(ids.heads.keys() == names.keys() for ids in examples), "examples of one batch are for the same heads"
+    found: dict[str, torch.Tensor] = {}
+    for name in names:
+        values = [[np.asarray(ids.heads[name]) for ids in row] for row in rows]
+        flat = [value for row in values for value in row]
+        kind = np.float32 if flat[0].dtype.kind == "f" else np.int64
+        if flat[0].ndim:
+            found[name] = _fill(side, values, kind, NO_TARGET)
+        else:
+            found[name] = torch.from_numpy(np.array(flat, kind))
+    return found
+
+
 Layout = Callable[..., Batch]
 
 
@@ -161,10 +207,14 @@ class LayoutKind:
     arrange: Layout = field(repr=False)
     together: bool
     """Inputs and targets share one stack."""
+    answers: Literal["written", "in place", "by heads"] = "written"
+    """Targets have tokens of their own; or stand where the inputs do; or there are only those of heads."""
 
 
 LAYOUTS = {
     "encdec": LayoutKind(encdec, together=False),
     "causal": LayoutKind(causal, together=True),
     "prefix": LayoutKind(prefix, together=True),
+    "masked": LayoutKind(masked, together=False, answers="in place"),
+    "pair": LayoutKind(pair, together=False, answers="by heads"),
 }
