@@ -28,6 +28,8 @@ LINE_EVERY_SECONDS = 30.0
 FILE_WIDTH = 160
 """Characters a line where nobody's window decides: nothing is folded or cut in a log."""
 SPEED_WINDOW_STEPS = 20
+MIN_SHOWN = 0.001
+"""Lower rates are shown by their power of ten."""
 
 
 @final
@@ -65,7 +67,7 @@ class Terminal:
         """Rows of a task that are in ids."""
         if name not in self._prepare:
             self._prepare[name] = self._progress.add_task(f"prepare {name}", total=total, note="rows")
-        self._progress.update(self._prepare[name], completed=done)
+        self._progress.update(self._prepare[name], completed=done, visible=done < total)
 
     def outlined(self, outline: Outline) -> None:
         """The table of tasks and the machine."""
@@ -77,13 +79,19 @@ class Terminal:
             after = f" after step {outline.resumed_step:,}" if outline.resumed_step is not None else ""
             self.console.print(f"weights from {outline.weights}{after}")
         table = Table(box=None, pad_edge=False)
-        for name in ("task", "examples", "rate", "epochs", "tokens", "cut inputs", "cut targets", "skipped"):
+        for name in ("task", "examples", "rate", "epochs", "tokens heard", "cut inputs", "cut targets", "skipped"):
             table.add_column(name, justify="left" if name == "task" else "right", overflow="fold")
         for task in outline.tasks:
             counts = (task.cut_inputs, task.cut_targets, task.num_skipped)
-            numbers = f"{task.num_examples:,}", f"{task.rate:.4f}", f"{task.epochs:.2f}", f"{task.tokens:,}"
+            rate = f"{task.rate:.4f}" if task.rate >= MIN_SHOWN else f"{task.rate:.1e}"
+            numbers = f"{task.num_examples:,}", rate, f"{task.epochs:.2f}", f"{task.run_tokens:,}"
             table.add_row(task.name, *numbers, *(f"{count:,}" for count in counts))
+        if len(outline.tasks) > 1:
+            whole = [sum(getattr(task, name) for task in outline.tasks) for name in ("num_examples", "run_tokens")]
+            table.add_row(f"{len(outline.tasks)} tasks", f"{whole[0]:,}", "1.0000", "", f"{whole[1]:,}", *[""] * 3)
         self.console.print(table)
+        if outline.examples_a_row > 1:
+            self.console.print(f"packed: about {outline.examples_a_row:.1f} examples a row, by the first block")
         cut = sum(task.cut_inputs + task.cut_targets for task in outline.tasks)
         if cut:
             lens = f"inputs_len {outline.inputs_len} or targets_len {outline.targets_len}"

@@ -84,9 +84,7 @@ class TaskOutline:
     epochs: float
     """Times each example is expected to be heard in the whole run."""
     run_tokens: int
-    """Tokens expected to be heard in the whole run: both sides, cut, end marks included."""
-    tokens: int
-    """Tokens of the table, both sides."""
+    """Tokens expected to be heard in the whole run, both sides."""
     num_skipped: int
     cut_inputs: int
     """Examples whose input is longer than inputs_len and loses its end."""
@@ -121,7 +119,6 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
     for part, rate in zip(stream.parts, stream.rates, strict=True):
         table = next(table for table in parts.tables.values() if table.name == part.name)
         cut = part.num_cut() if isinstance(part, Supervised) else (0, 0)
-        tokens = table.num_tokens("inputs") + table.num_tokens("targets")
         tasks.append(
             TaskOutline(
                 name=part.name,
@@ -129,7 +126,6 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
                 rate=rate,
                 epochs=positions * rate / len(part),
                 run_tokens=round(positions * rate * part.mean_tokens()),
-                tokens=tokens,
                 num_skipped=int(table.meta["num_skipped"]),
                 cut_inputs=cut[0],
                 cut_targets=cut[1],

@@ -111,7 +111,7 @@ def _by_workers(
             running = num_workers
             while running:
                 message = told.get()
-                kind = message.pop("is")
+                kind = message["is"]
                 if kind == "done" and on_progress:
                     on_progress(message["name"], message["done"], message["total"])
                 elif kind == "unknown":

@@ -68,6 +68,10 @@ class Part(Protocol):
         """The examples with end marks, trimmed; whatever is random in example k is drawn from `keys[k]`."""
         ...
 
+    def mean_tokens(self) -> float:
+        """Tokens of an example on average, both sides, as `ids` gives them."""
+        ...
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,11 @@ class Supervised:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def mean_tokens(self) -> float:
+        """Tokens of an example on average, both sides, cut and with end marks."""
+        pairs = (("inputs", self.lens.inputs), ("targets", self.lens.targets))
+        return sum(float(np.minimum(self.table.lens(side) + 1, most).mean()) for side, most in pairs)
 
     def num_cut(self) -> tuple[int, int]:
         """How many inputs and targets are too long for `lens`."""
@@ -156,6 +165,11 @@ class Denoised:
             tokens = np.stack([pieces[number][0] for number in numbers])
             made.update(zip(numbers, self._objective(tokens, self._specials, Draws(keys[numbers])), strict=True))
         return [self._finished(made[number], pieces[number][1]) for number in range(len(pieces))]
+
+    def mean_tokens(self) -> float:
+        """Tokens of the first piece, both sides; but for the ends of documents, pieces are alike."""
+        (first,) = self.ids([0], np.zeros(1, np.uint64))
+        return float(len(first.inputs) + len(first.targets))
 
     def piece(self, index: int) -> tuple[Int32, str]:
         """(the text's own tokens, where they stand) of one piece, before the objective."""
