@@ -16,6 +16,7 @@ from textfer.data.source import Source
 from textfer.data.task import Task
 from textfer.data.tasks.corpora import plain_task
 from textfer.data.tasks.forms import by_label, labelled
+from textfer.doctor import data
 from textfer.doctor.data import Look, SplitReport, examine_data
 from textfer.errors import ConfigError
 from textfer.metrics import accuracy
@@ -90,6 +91,19 @@ def test_lengths_in_tokens_and_what_is_cut(folder: Path) -> None:
     assert (train.cut_inputs, train.cut_targets) == (2, 3), "two longer inputs; glad, glad and <unk>, not sad"
     assert train.tokens is not None
     assert train.inputs.median == at - 1
+
+
+def test_lengths_of_many(folder: Path) -> None:
+    store(folder, "moods", "train", [("x" * length, 0) for length in range(100, 0, -1)])
+    before = len("moods text: ")
+    train = examine_data([task()], Look(data_dir=folder)).splits[0]
+    assert train.inputs == tuple(before + length for length in (50, 90, 99, 100))
+
+
+def test_what_is_remembered_is_bounded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "MAX_KEPT", 1)
+    train = examine_data([task()], Look(data_dir=folder)).splits[0]
+    assert (train.num_doubled, train.labels) == (2, {"(others)": 3, "glad": 2})
 
 
 def test_leaks_between_all_tasks(folder: Path) -> None:

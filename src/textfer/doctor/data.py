@@ -24,11 +24,14 @@ from textfer.tokenizers import Tokenizer
 
 SPLITS = ("train", "validation", "test")
 EVALUATION = ("validation", "test")
+SIDES = ("inputs", "targets")
 NO_SPLIT = "no split '"
 """How `data.source` and the hub say that a split is not there."""
 END_MARK = 1
 LONG_LABEL = 100
 """Characters: longer targets are texts, and are counted as one kind of label."""
+MAX_KEPT = 1 << 22
+"""Different inputs, and different labels, that are remembered of one split, so that memory is bounded."""
 
 
 class Lengths(NamedTuple):
@@ -57,7 +60,7 @@ class SplitReport:
     first_bad: str
     """What is wrong with the first of them."""
     num_doubled: int
-    """Examples whose input stood before in this split."""
+    """Examples whose input stood before in this split (among its first `MAX_KEPT` different ones)."""
     num_contradicting: int
     """Those of them with another target than the first."""
     labels: Mapping[str, int]
@@ -146,7 +149,7 @@ class Reading:
         self._counts = Counter[str]()
         self._labels = Counter[str]()
         self._first_target: dict[int, int] = {}
-        self._lens: list[list[int]] = [[], []]
+        self._lens = {side: Counter[int]() for side in SIDES}
 
     def chunks(self) -> Iterator[tuple[list[Example], Marks]]:
         """The split's examples, and what they say."""
@@ -158,7 +161,8 @@ class Reading:
     def report(self) -> SplitReport:
         """What the examples were like."""
         with_tokens = self._look.tokenizer is not None
-        (inputs, targets), lens = self._lens, self._look.lens
+        inputs, targets = (self._lens[side] for side in SIDES)
+        lens = self._look.lens
         cut = with_tokens and not self._task.plain
         return SplitReport(
             task=self._task.name,
@@ -174,9 +178,9 @@ class Reading:
             labels=dict(self._labels.most_common()),
             inputs=_lengths(inputs),
             targets=_lengths(targets),
-            tokens=sum(inputs) + sum(targets) if with_tokens else None,
-            cut_inputs=sum(one + END_MARK > lens.inputs for one in inputs) if cut else None,
-            cut_targets=sum(one + END_MARK > lens.targets for one in targets) if cut else None,
+            tokens=_total(inputs) + _total(targets) if with_tokens else None,
+            cut_inputs=_longer(inputs, lens.inputs) if cut else None,
+            cut_targets=_longer(targets, lens.targets) if cut else None,
         )
 
     def _examples(self) -> Iterator[Example]:
@@ -189,19 +193,23 @@ class Reading:
         learnt = [example for example in chunk if self._task.learnt(example)]
         self._counts["learnt"] += len(learnt)
         if not self._task.plain:
-            short = (example.targets for example in learnt)
-            self._labels.update(text if len(text) <= LONG_LABEL else "(longer texts)" for text in short)
+            self._labels.update(self._label(example.targets) for example in learnt)
         for example in chunk:
             said, target = hash(example.inputs or example.targets), hash(example.targets)
             if said in self._first_target:
                 self._counts["doubled"] += 1
                 self._counts["contradicting"] += self._first_target[said] != target
-            else:
+            elif len(self._first_target) < MAX_KEPT:
                 self._first_target[said] = target
-        for lens, side in zip(self._lens, ("inputs", "targets"), strict=True):
+        tokenizer = self._look.tokenizer
+        for side, lens in self._lens.items():
             texts = [getattr(example, side) for example in chunk]
-            tokenizer = self._look.tokenizer
-            lens += map(len, tokenizer.encode_many(texts) if tokenizer else texts)
+            lens.update(map(len, tokenizer.encode_many(texts) if tokenizer else texts))
+
+    def _label(self, target: str) -> str:
+        if len(target) > LONG_LABEL:
+            return "(longer texts)"
+        return target if len(self._labels) < MAX_KEPT or target in self._labels else "(others)"
 
 
 def _opened(tasks: Sequence[Task], look: Look) -> tuple[list[tuple[Task, str, Rows]], dict[str, str]]:
@@ -231,8 +239,18 @@ def _learnt(task: Task, chunk: Sequence[Example], marks: Marks) -> tuple[list[Ex
     return examples, Marks(marks.whole[kept], marks.grams[own], number[marks.owners[own]])
 
 
-def _lengths(lens: Sequence[int]) -> Lengths:
+def _lengths(lens: Counter[int]) -> Lengths:
     if not lens:
         return Lengths(0, 0, 0, 0)
-    places = np.percentile(lens, [50, 90, 99, 100], method="inverted_cdf")
-    return Lengths(*map(int, places))
+    lengths = np.array(sorted(lens))
+    reached = np.cumsum([lens[length] for length in lengths.tolist()])
+    places = np.searchsorted(reached, [reached[-1] * percent / 100 for percent in (50, 90, 99, 100)])
+    return Lengths(*lengths[places].tolist())
+
+
+def _total(lens: Counter[int]) -> int:
+    return sum(length * count for length, count in lens.items())
+
+
+def _longer(lens: Counter[int], limit: int) -> int:
+    return sum(count for length, count in lens.items() if length + END_MARK > limit)
