@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from textfer.adapt import make_method
+from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
 from textfer.answer import TextToText
 from textfer.batch import Specials
 from textfer.data.layout import Lens
@@ -30,7 +33,7 @@ def load(name: str, *, device: str = "auto") -> TextToText:
 
     Errors: CheckpointError when a file is damaged or missing.
     """
-    model = load_model(model_folder(name)).to(pick_device(device))
+    model = open_model(model_folder(name)).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
     writer = as_generator(model.eval(), where=name)
@@ -54,6 +57,8 @@ class Parts:
     recipe: Recipe
     tokenizer: Tokenizer
     model: Model
+    adapted: Adapted
+    """The same model under the recipe's method: what is trained and saved."""
     tables: Mapping[str, TokenTable]
     stream: Stream
     weights: Path | None
@@ -76,6 +81,21 @@ def model_folder(name: str) -> Path:
     return find_model(name)
 
 
+def open_model(folder: Path, options: Mapping[str, Any] | None = None) -> Model:
+    """The model of a folder; where it holds only what a method changed, its base with these changes.
+
+    Errors: CheckpointError when the base is not there, or is another.
+    """
+    if not holds_changes(folder):
+        return load_model(folder, options)
+    base = base_of(folder)
+    try:
+        under = model_folder(base.name)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: its base is not there. {error}") from None
+    return lay_changes(folder, open_model(under, options))
+
+
 def build_tokenizer(recipe: Recipe) -> Tokenizer:
     """The recipe's vocabulary; that of `init` when it names none."""
     if recipe.tokenizer is not None:
@@ -90,19 +110,36 @@ def tokenizer_of(model: str) -> Tokenizer:
     for folder in (path / "tokenizer", path.parent / "tokenizer"):
         if folder.is_dir():
             return load_tokenizer(str(folder))
-    return load_tokenizer(str(model_folder(model)))
+    own = model_folder(model)
+    return tokenizer_of(base_of(own).name) if holds_changes(own) else load_tokenizer(str(own))
 
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> Model:
     """The recipe's model, with the weights of that folder (see `source_of_weights`); None draws them."""
     if weights is not None:
         changed = {name: value for name, value in recipe.model.items() if name in SHAPELESS}
-        model = load_model(weights, changed)
+        model = open_model(weights, changed)
         check_vocabulary(str(weights), model, tokenizer)
         return model
     options = {name: value for name, value in recipe.model.items() if name != "name"}
     torch.manual_seed(recipe.seed)
     return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
+
+
+def build_adapted(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> Adapted:
+    """The recipe's model under its method; `weights` as `source_of_weights` gives them."""
+    changes = None
+    init = recipe.init
+    if weights is not None and holds_changes(weights):
+        init = init or base_of(weights).name
+        changes = weights if weights != model_folder(init) else None  # else the run begins from another run's changes
+    model = build_model(recipe, tokenizer, weights if changes is None or init is None else model_folder(init))
+    base = str(Path(init).resolve()) if init and Path(init).is_dir() else init
+    method = make_method(recipe.method)
+    adapted = adapt(model, method, num_steps=recipe.training.num_steps, seed=recipe.seed, base=base)
+    if changes is not None:
+        take_up(changes, adapted)
+    return adapted
 
 
 def build_stream(
@@ -184,14 +221,16 @@ def build_parts(
     tokenizer = build_tokenizer(recipe)
     tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
     weights = source_of_weights(recipe, run)  # asked once: it reads the whole checkpoint to compare its digests
-    model = build_model(recipe, tokenizer, weights)
+    adapted = build_adapted(recipe, tokenizer, weights)
+    model = adapted.model.to(place.device)
     if recipe.eval.tasks:
         as_generator(model, where="eval.tasks")
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     return Parts(
         recipe=recipe,
         tokenizer=tokenizer,
-        model=model.to(place.device),
+        model=model,
+        adapted=adapted,
         tables=tables,
         stream=stream,
         weights=weights,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from textfer.adapt import make_method, method_section
 from textfer.config import Options, apply_overrides, build, load_layers
 from textfer.data.mixing import Mixing, mixing_rates
 from textfer.data.named import find_task as find_task
@@ -98,6 +99,8 @@ class Recipe(Options):
     data: DataSection
     objective: dict[str, Any] | None = None
     """`name` and the options of the pre-training objective; none = supervised tasks only."""
+    method: dict[str, Any] = Field(default_factory=lambda: {"name": "full"})
+    """`name` and the options of the way of transfer: which parameters are trained, or added."""
     training: TrainOptions
     eval: EvalSection = EvalSection()
 
@@ -126,7 +129,7 @@ def check(recipe: Recipe) -> Recipe:
         recipe = recipe.model_copy(update={"model": {"name": recipe.model["name"], **options.model_dump()}})
     elif extra := sorted(set(recipe.model) - SHAPELESS - {"name"}):
         raise ConfigError(f"model.{extra[0]}: cannot take effect, the shape comes from init '{recipe.init}'. Drop it.")
-    recipe = _check_objective(recipe)
+    recipe = _check_method(_check_objective(recipe))
     _check_mixing(recipe)
     check_decoding(recipe.eval.decoding, where="eval.decoding")
     for name in recipe.eval.tasks:
@@ -158,6 +161,15 @@ def _check_objective(recipe: Recipe) -> Recipe:
     objective = make_objective(recipe.objective)
     update = {"objective": {"name": recipe.objective["name"], **objective.model_dump()}}  # type: ignore[attr-defined]
     return recipe.model_copy(update=update)
+
+
+def _check_method(recipe: Recipe) -> Recipe:
+    """The recipe with its method's options; refuses one that adds to weights where there are none yet."""
+    method = make_method(recipe.method)
+    if method.adds and recipe.init is None:
+        name = recipe.method["name"]
+        raise ConfigError(f"method.name: got {name}, which adds to trained weights, and there is no `init`. Give it.")
+    return recipe.model_copy(update={"method": method_section(method)})
 
 
 def _check_mixing(recipe: Recipe) -> None:

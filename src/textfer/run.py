@@ -99,6 +99,7 @@ class Outline:
     dtype: str
     num_parameters: int
     num_trainable: int
+    """At the last step: gradual unfreezing begins with fewer."""
     num_steps: int
     batch_size: int
     inputs_len: int
@@ -132,11 +133,12 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
             )
         )
     parameters = list(parts.model.parameters())
+    trained = parts.adapted.plan.trainable(recipe.training.num_steps - 1)
     return Outline(
         device=str(device),
         dtype=str(resolve_dtype(recipe.training.dtype, device)).removeprefix("torch."),
         num_parameters=sum(parameter.numel() for parameter in parameters),
-        num_trainable=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        num_trainable=sum(weight.numel() for name, weight in parts.model.named_parameters() if name in trained),
         num_steps=recipe.training.num_steps,
         batch_size=recipe.training.batch_size,
         inputs_len=recipe.data.inputs_len,
@@ -156,6 +158,7 @@ def check_same_recipe(recipe: Recipe, run: Run) -> None:
     old, new = flat(read_toml(saved)), flat(recipe.model_dump(mode="json"))
     if "data.ratio" not in old:  # from before None stood for what a mixture says itself
         old = {key: None if BEFORE.get(key) == value else value for key, value in old.items()}
+    old = {"method.name": "full", **old}  # the only one there was
     changed = [key for key in sorted({*old, *new}) if key not in FREE_TO_CHANGE and old.get(key) != new.get(key)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in changed[:4])
@@ -279,7 +282,7 @@ def run_train(
             parts.tokenizer.save(run.path / "tokenizer")
         place.wait()
         observer = Observer(parts, run, display, data_dir=data_dir)
-        summary = fit(parts.model, parts.stream, run, place, options=recipe.training, watcher=observer)
+        summary = fit(parts.adapted, parts.stream, run, place, options=recipe.training, watcher=observer)
         if place.leads:
             write_report(run)
         return summary

@@ -77,7 +77,7 @@ def _train(
     steps = islice(parts.stream.steps(cursor), recipe.training.num_steps - start)
     digests = [batch_digest(step.batches) for step in steps]
     observer = Observer(parts, run, display, data_dir=data_dir)
-    fit(parts.model, parts.stream, run, place, options=recipe.training, watcher=observer)
+    fit(parts.adapted, parts.stream, run, place, options=recipe.training, watcher=observer)
     return {name: value.detach().cpu().clone() for name, value in parts.model.named_parameters()}, digests
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -203,7 +204,8 @@ class T5(nn.Module):
         """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
         assert batch.targets is not None, "a batch without targets has no loss"
         assert batch.weights is not None, "a batch without weights has no loss"
-        batch, targets, weights = self._prompted(batch), batch.targets.flatten(), batch.weights.flatten()
+        targets, weights = batch.targets.flatten(), batch.weights.flatten()
+        batch = self._prompted(batch)
         if self._is_ragged():
             states, index = self._ragged(batch)
             targets, weights = targets[index], weights[index]

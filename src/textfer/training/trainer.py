@@ -21,6 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from textfer.adapt.adapted import Adapted
 from textfer.batch import Batch
 from textfer.config import Options
 from textfer.data.stream import Cursor, Step, Stream, prefetched
@@ -157,12 +158,18 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
 class Trainer:
     """One run: model, stream and optimiser on one process of a world. Use `fit`."""
 
-    def __init__(self, model: Trainable, stream: Stream, run: Run, world: World, *, options: TrainOptions) -> None:
+    def __init__(
+        self, model: Trainable | Adapted, stream: Stream, run: Run, world: World, *, options: TrainOptions
+    ) -> None:
         if stream.options.batch_size % world.size:
             raise ConfigError(
                 f"training.batch_size: got {stream.options.batch_size} rows for {world.size} processes, "
                 "expected a multiple. Change one of the two."
             )
+        self.save_model = model.save
+        self.plan = model.plan if isinstance(model, Adapted) else None
+        """Which parameters move; None = all."""
+        model = model.model if isinstance(model, Adapted) else model
         self.model, self.stream, self.run, self.world = model, stream, run, world
         self.options = options
         self.names = {parameter: name for name, parameter in model.named_parameters()}
@@ -181,8 +188,24 @@ class Trainer:
         """What some process said at the last step whose numbers are here: the same in all processes."""
         self.events: Events | None = None
         self._pending: deque[_Taken] = deque()
-        module: nn.Module = _Step(model, options)
-        self._module = DistributedDataParallel(module) if world.size > 1 else module
+        self._step_module = _Step(model, options)
+        self._module: nn.Module = self._step_module
+        self._moving: frozenset[str] | None = None
+        if self.plan is None:
+            self._spread()
+
+    def _spread(self) -> None:
+        """Has the processes add up the gradients of what now takes one."""
+        self._module = DistributedDataParallel(self._step_module) if self.world.size > 1 else self._step_module
+
+    def _choose(self) -> None:
+        """Gives gradients to the parameters that the plan moves at this step, and to no others."""
+        if self.plan is None or self._moving is (names := self.plan.trainable(self.step)):
+            return
+        for parameter, name in self.names.items():
+            parameter.requires_grad_(name in names)
+        self._moving = names
+        self._spread()
 
     def resume(self) -> bool:
         """Takes up the newest checkpoint; False when there is none. Weights are the caller's to load."""
@@ -220,6 +243,7 @@ class Trainer:
     def train_step(self, step: Step, *, stop: bool = False) -> None:
         """Takes one optimiser step. `stop`: this process was told to end."""
         options, device = self.options, self.world.device
+        self._choose()
         lr = lr_at(self.step, options.optimizer, options.num_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -303,7 +327,7 @@ class Trainer:
                 "best": self.best,
             }
             assert set(state) == STATE_KEYS
-            path = self.run.save(self.step, self.model.save, optimizer_tensors(self.optimizer, self.names), state)
+            path = self.run.save(self.step, self.save_model, optimizer_tensors(self.optimizer, self.names), state)
             wanted = self.run.steps()[-self.options.keep :]
             self.run.keep([*wanted, *([self.best["step"]] if self.best else [])])
         self.world.wait()
@@ -312,9 +336,9 @@ class Trainer:
 
 
 def fit(
-    model: Trainable, stream: Stream, run: Run, world: World, *, options: TrainOptions, watcher: Watcher
+    model: Trainable | Adapted, stream: Stream, run: Run, world: World, *, options: TrainOptions, watcher: Watcher
 ) -> Summary:
-    """Trains `model` up to `options.num_steps`; a run with a checkpoint goes on where its optimiser and stream stood.
+    """Trains `model`, all of it or as its method says, up to `options.num_steps`, from the run's checkpoint on.
 
     Errors: NotFiniteError with step and origins. SIGINT and SIGTERM end the run after a checkpoint.
     """
@@ -323,7 +347,7 @@ def fit(
     if world.leads:
         run.create()
     trainer = Trainer(model, stream, run, world, options=options)
-    model.train()
+    trainer.model.train()
     trainer.resume()
     watcher.started(trainer.step, options.num_steps)
     num_taken = options.num_steps - trainer.step
