@@ -101,7 +101,7 @@ class Generator(Model, Protocol):
         ...
 
 
-MODELS: Registry[type[Model]] = Registry("model", ["textfer.models.t5"])
+MODELS: Registry[type[Model]] = Registry("model", ["textfer.models.t5", "textfer.models.gpt", "textfer.models.bert"])
 
 
 def model_options(values: Mapping[str, Any], *, where: str) -> Options:
