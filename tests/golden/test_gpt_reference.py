@@ -179,6 +179,8 @@ class Numbers:
 @pytest.mark.parametrize("kind", SHAPES)
 def test_what_is_written_is_what_the_reference_writes(kind: str, beams: int, tmp_path: Path) -> None:
     oracle = reference(kind)
+    with torch.no_grad():  # as drawn, the end mark may be the likeliest after everything
+        oracle.lm_head.weight[SPECIALS.eos] *= 0.5
     oracle.save_pretrained(tmp_path)
     predictor = Predictor(load_model(tmp_path).eval(), Numbers())
     texts = [" ".join(map(str, ids)) for ids in sequences()]
@@ -199,7 +201,7 @@ def test_what_is_written_is_what_the_reference_writes(kind: str, beams: int, tmp
         wanted.append(" ".join(map(str, out[: out.index(1) + 1] if 1 in out else out)))
     decoding = Decoding(max_new_tokens=12, batch_size=3, beams=beams, **({"length_penalty": 0.0} if beams > 1 else {}))
     assert [one.text for one in predictor.generate(texts, decoding)] == wanted
-    assert len(set(wanted)) >= 2
+    assert len(set(wanted)) >= 3
 
 
 def test_scores_are_the_reference_s_log_probabilities(tmp_path: Path) -> None:
