@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from textfer.models.cbow import CbowOptions, Drawn, Update
+from textfer.models.cbow import CbowOptions, Drawn, Tables, Update
 
 Float64 = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ def updated(inputs: Float64, outputs: Float64, one: Drawn, lr: float, batch_size
     first, second = (torch.from_numpy(table.astype(np.float32)) for table in (inputs, outputs))
     window = int(max(one.left.max(), one.right.max()))
     options = CbowOptions(window=window, negative=one.noise.shape[1], batch_size=batch_size)
-    update = Update(first, second, options)
+    update = Update(Tables(first, second), options)
     update.lay(one)
     for begin in range(0, len(one.ids), batch_size):
         update(begin, min(begin + batch_size, len(one.ids)), lr)

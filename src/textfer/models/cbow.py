@@ -20,6 +20,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -161,16 +162,33 @@ def train_cbow(
     Errors: DataError for texts with nothing to learn from; NotFiniteError when `lr` is too large.
     """
     options = options or CbowOptions()
-    return learn(read_corpus(texts, options), options, progress=progress)
+    corpus = read_corpus(texts, options)
+    tables = fresh_tables(corpus, options)
+    learn(tables, corpus, options, progress=progress)
+    return WordVectors(corpus.words, tables.inputs.numpy(), corpus.counts)
 
 
-def learn(corpus: Corpus, options: CbowOptions, *, progress: Callable[[Progress], None] | None = None) -> WordVectors:
-    """The same for a corpus that has been read."""
-    rng = np.random.default_rng(options.seed)
-    start = (rng.random((len(corpus.words), options.dim), np.float32) - np.float32(0.5)) / np.float32(options.dim)
-    inputs, outputs = torch.from_numpy(start), torch.zeros(len(corpus.words), options.dim)
-    update = Update(inputs, outputs, options)
-    chance = Chance(corpus.counts, options)
+class Tables(NamedTuple):
+    """What is learnt."""
+
+    inputs: Tensor
+    """[V, D] vectors of words as neighbours: those that are kept."""
+    outputs: Tensor
+    """[V, D] vectors of words as guesses."""
+
+
+def fresh_tables(corpus: Corpus, options: CbowOptions) -> Tables:
+    """Inputs uniform within ± 1 / (2 dim), outputs zero, as word2vec starts."""
+    numbers = np.random.default_rng(options.seed).random((len(corpus.words), options.dim), np.float32)
+    inputs = torch.from_numpy((numbers - np.float32(0.5)) / np.float32(options.dim))
+    return Tables(inputs, torch.zeros_like(inputs))
+
+
+def learn(
+    tables: Tables, corpus: Corpus, options: CbowOptions, *, progress: Callable[[Progress], None] | None = None
+) -> None:
+    """Trains the tables in place. Errors: NotFiniteError."""
+    update, chance = Update(tables, options), Chance(corpus.counts, options)
     total, began = options.epochs * len(corpus.ids), time.perf_counter()
     for epoch in range(options.epochs):
         for first, last, ends in _slices(corpus):
@@ -183,7 +201,6 @@ def learn(corpus: Corpus, options: CbowOptions, *, progress: Callable[[Progress]
                 done = seen + last - first
                 rate = done / (time.perf_counter() - began)
                 progress(Progress(epoch=epoch + 1, words=done, of=total, lr=lr, loss=loss, words_per_second=rate))
-    return WordVectors(corpus.words, inputs.numpy(), corpus.counts)
 
 
 def _go_through(update: Update, drawn: Drawn, options: CbowOptions, share: float, total: int) -> tuple[float, float]:
@@ -195,7 +212,7 @@ def _go_through(update: Update, drawn: Drawn, options: CbowOptions, share: float
         end = min(begin + options.batch_size, len(drawn.ids))
         logits = update(begin, end, lr)
         if end == len(drawn.ids):
-            loss = update.loss(logits)
+            loss = float(losses(logits).mean())
     return float(lr), loss
 
 
@@ -252,10 +269,10 @@ class Update:
     Letters: B words, W window, G words of a block of the band, K = 1 + negative.
     """
 
-    def __init__(self, inputs: Tensor, outputs: Tensor, options: CbowOptions) -> None:
-        """Shapes: `inputs` and `outputs` [V, D] float32, changed by every call."""
-        self.inputs, self.outputs = inputs, outputs
-        self._window, dim = options.window, inputs.shape[1]
+    def __init__(self, tables: Tables, options: CbowOptions) -> None:
+        """`tables` are changed by every call; float32."""
+        self.inputs, self.outputs = tables
+        self._window, dim = options.window, tables.inputs.shape[1]
         width = 2 * options.window + 1
         self._group = min(GROUP, options.batch_size)
         self._blocks = -(-options.batch_size // self._group)
@@ -266,8 +283,6 @@ class Update:
         self._band = torch.zeros(self._blocks, self._group, span)
         self._diagonals = self._band.as_strided((self._blocks, self._group, width), (self._group * span, span + 1, 1))
         self._patterns, self._shares = _patterns(options.window)
-        self._sides = torch.ones(1 + options.negative)
-        self._sides[0] = -1
         self._rows = torch.zeros(rows * (1 + options.negative), dim)
 
     def lay(self, drawn: Drawn) -> None:
@@ -311,9 +326,11 @@ class Update:
         self.inputs.index_add_(0, around.unfold(0, spread.shape[1], self._group).reshape(-1), spread.flatten(0, 1))
         return logits
 
-    def loss(self, logits: Tensor) -> float:
-        """Mean over words of −log σ of their own logit and of minus those of their noise."""
-        return float(torch.nn.functional.softplus(logits * self._sides).sum(1).mean())
+
+def losses(logits: Tensor) -> Tensor:
+    """−log σ of each word's own logit and of minus those of its noise, summed: [B, K] → [B]."""
+    softplus = torch.nn.functional.softplus
+    return softplus(-logits[:, 0]) + softplus(logits[:, 1:]).sum(1)
 
 
 def _errors(logits: Tensor) -> Tensor:

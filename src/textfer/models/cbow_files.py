@@ -92,12 +92,13 @@ def _whole(path: Path) -> Iterator[Path]:
     work = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield work
-        os.replace(work, path)
+        try:
+            yield work
+            os.replace(work, path)
+        finally:
+            work.unlink(missing_ok=True)
     except OSError as error:
         raise MachineError(f"{path}: {error.strerror or error}. Check the place, its rights and its room.") from None
-    finally:
-        work.unlink(missing_ok=True)
 
 
 # ---- word2vec's formats
