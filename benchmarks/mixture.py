@@ -4,7 +4,8 @@
         [--only exact open text prepare wait]
 
 exact: by how many examples the count of any task is off its rate, in any prefix of two million examples.
-open: a new process, everything cached: to the stream's first step, imports included, and without them.
+open: a new process, everything cached: from the end of the imports to the stream and to its first step, by the clock
+and in seconds of CPU.
 text: blocks of the mixture from token tables to packed and to unpacked batches, in seconds of CPU of one core; and the
 examples a second.
 prepare: the first 1,000 rows of each task, read, said in T5's form and cut by the vocabulary into an empty cache, by
@@ -73,7 +74,7 @@ def exact(stream: Stream, label: str) -> None:
             heard = counts[task] + np.cumsum(tasks == task)
             most = max(most, float(np.abs(heard - np.arange(start + 1, start + size + 1) * rate).max()))
             counts[task] = heard[-1]
-    row(f"{label}: most that a task is off its rate, any prefix of {POSITIONS:,}", [most], "examples")
+    row(f"{label}: most that a task is off its rate, any prefix of {POSITIONS:,}", [most], "examples", in_full=most)
 
 
 def open_in_new_process(mixture: str, data: Path, *, rounds: int, label: str) -> None:
@@ -84,18 +85,18 @@ def open_in_new_process(mixture: str, data: Path, *, rounds: int, label: str) ->
         begun = time.perf_counter()
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         found.append([*map(float, done.stdout.split()), time.perf_counter() - begun])
-    row(f"{label}: open, to the stream", [one[0] for one in found], "s")
-    row(f"{label}: open, to the first step", [one[1] for one in found], "s")
-    row(f"{label}: a new process, imports and end included", [one[2] for one in found], "s")
+    names = ("to the stream", "to the stream, CPU", "to the first step", "to the first step, CPU", "the whole process")
+    for number, name in enumerate(names):
+        row(f"{label}: open, {name}", [one[number] for one in found], "s")
 
 
 def first_step(mixture: str, data: Path) -> None:
-    """Prints the seconds from the end of the imports to the stream, and to its first step."""
-    begun = time.perf_counter()
+    """Prints the seconds, by the clock and of CPU, from the end of the imports to the stream, and to its first step."""
+    begun, cpu = time.perf_counter(), time.process_time()
     stream = stream_of(mixture, data)
-    opened = time.perf_counter() - begun
+    print(time.perf_counter() - begun, time.process_time() - cpu)
     next(stream.steps(Cursor()))
-    print(opened, time.perf_counter() - begun)
+    print(time.perf_counter() - begun, time.process_time() - cpu)
 
 
 def tokens_of(rows: list[list[Any]]) -> int:
@@ -132,7 +133,7 @@ def prepare(mixture: str, data: Path, *, label: str) -> None:
             preparing.num_cores = lambda workers=workers: workers
             begun, cpu = time.perf_counter(), time.process_time()
             tables = prepare_all(names, "train", tokenizer, choice)
-            seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu
+            seconds, cpu = time.perf_counter() - begun, time.process_time() - cpu  # not that of the workers
             tokens = sum(table.num_tokens("inputs") + table.num_tokens("targets") for table in tables.values())
             name = f"{label}: prepare {tokens / 1e6:.1f} M tokens, {workers} process{'es' if workers > 1 else ''}"
             row(name, [seconds], "s", cpu_of_the_first=round(cpu, 1))
