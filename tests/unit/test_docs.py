@@ -244,3 +244,13 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
             if anchor not in anchors:
                 found.append(f"{page_id(page)}: {target}: no such heading")
     assert not found, "\n" + "\n".join(found)
+
+
+# ---- pages that programs make
+
+
+def test_the_page_of_tasks_lists_every_task() -> None:
+    from textfer.data.task import TASKS
+
+    listed = set(re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "tasks.md").read_text(encoding="utf-8"), re.M))
+    assert set(TASKS.names()) - listed == set(), "make the page anew: benchmarks/tasks_page.py"
