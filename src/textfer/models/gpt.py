@@ -293,15 +293,14 @@ class GPT(nn.Module):
         if not torch.compiler.is_compiling():
             lens = [run.end - run.start for run in batch.decoder.runs]
             if lens and max(lens) > self.max_len:
-                number = lens.index(max(lens))
-                where = batch.origins[number] if batch.origins and batch.origins[number] else f"text {number + 1}"
-                raise DataError(self._too_long(where, max(lens)))
+                origin = batch.origins[lens.index(max(lens))] if batch.origins else ""
+                raise DataError(self._too_long(origin or "a text", max(lens)))
         return batch.decoder
 
     def _too_long(self, where: str, length: int) -> str:
         return (
-            f"{where}: is {length:,} tokens long with what is written, expected {self.max_len:,} at most (the model's "
-            "positions). Shorten it, or lower the lengths that are allowed."
+            f"{where}: is {length:,} tokens long with its answer, expected {self.max_len:,} at most (the model's "
+            "positions). Shorten it; or lower max_input_tokens, in training data.inputs_len and data.targets_len."
         )
 
     def _is_ragged(self) -> bool:
