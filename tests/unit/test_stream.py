@@ -91,6 +91,21 @@ def test_without_shuffling_examples_come_in_file_order() -> None:
     ]
 
 
+def test_every_step_leaves_every_task_at_its_rate() -> None:
+    """What is heard, counted by the origins of the examples in the batches: after each step within one of its rate."""
+    rates = np.random.default_rng(0).lognormal(0, 1.2, 24)
+    rates /= rates.sum()
+    parts = [supervised(f"{number}/train", 50, OPTIONS.lens) for number in range(24)]
+    steps = Stream(parts, rates.tolist(), OPTIONS).steps(Cursor())
+    counts, heard = np.zeros(24), 0
+    for step in islice(steps, 400):
+        for origin in (origin for batch in step.batches for origin in batch.origins):
+            counts[int(origin.split("/")[0])] += 1
+            heard += 1
+        assert np.abs(counts - heard * rates).max() < 1 + 1e-6
+    assert heard == 400 * OPTIONS.batch_size
+
+
 def test_a_block_holds_its_positions_and_no_others() -> None:
     for pack in (False, True):
         one = stream(pack=pack)
@@ -175,6 +190,7 @@ class Whole:
     size: int
     eos: ClassVar[tuple[bool, bool]] = (False, False)
     lossless: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         return self.size
