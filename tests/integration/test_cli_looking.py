@@ -104,6 +104,14 @@ def test_show_a_recipe(call: Any, recipe: Path) -> None:
             "show mixture: a budget needs both --steps and --batch-size. Give both or none.",
         ),
         (
+            ["mixture", "glue", "--max-examples", "9", "--temperature", "inf"],
+            "--max-examples: cannot take effect with --temperature inf, which makes all tasks equal.",
+        ),
+        (
+            ["mixture", "glue", "--max-examples", "nan"],
+            "show mixture: got nan, expected numbers for --max-examples and --temperature.",
+        ),
+        (
             ["mixture", "glue", "--tokenizer", "bytes"],
             "--tokenizer: cannot take effect without a budget. Give --steps and --batch-size too.",
         ),

@@ -250,6 +250,11 @@ def test_what_cannot_be_kept_is_refused(said: dict[str, object], message: str) -
         mix({"a": 1, "b": 10}, **said)
 
 
+def test_a_ratio_is_finite() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.ratio: got inf, expected a finite number\. "):
+        mix({"a": 1, "b": 10}, "a", ratio=math.inf)
+
+
 def test_a_ratio_needs_supervised_tasks_too() -> None:
     with pytest.raises(ConfigError, match=r"no supervised task is in data\.tasks"):
         mix({"a": 1, "b": 10}, "ab", ratio=2.0)

@@ -54,6 +54,10 @@ def table(name: str, asked: Asked) -> list[dict[str, Any]]:
     budget = None if asked.steps is None or asked.batch_size is None else asked.steps * asked.batch_size
     if asked.tokenizer and budget is None:
         raise ConfigError("--tokenizer: cannot take effect without a budget. Give --steps and --batch-size too.")
+    if any(value is not None and math.isnan(value) for value in (asked.max_examples, asked.temperature)):
+        raise ConfigError("show mixture: got nan, expected numbers for --max-examples and --temperature.")
+    if asked.temperature == math.inf and asked.max_examples is not None and asked.plot is None:
+        raise ConfigError("--max-examples: cannot take effect with --temperature inf, which makes all tasks equal.")
     mixing = Mixing(max_examples=asked.max_examples, temperature=asked.temperature, budget=budget)
     vocabulary = load_tokenizer(asked.tokenizer) if asked.tokenizer else None
     rows = shares(name, mixing, data_dir=asked.data_dir, tokenizer=vocabulary)
@@ -88,6 +92,8 @@ def _plot(name: str, path: Path, rows: Sequence[Share], mixing: Mixing) -> None:
 
 def _number(value: float) -> str:
     """A cap as people write it: a power of two, or in full."""
+    if math.isinf(value):
+        return "∞"
     power = math.log2(value)
     return f"2^{power:.0f}" if power == int(power) and power > 10 else f"{value:,.0f}"
 

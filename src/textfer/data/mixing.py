@@ -154,6 +154,10 @@ def _in_ratio(rates: Mapping[str, float], ratio: float, plain: Mapping[str, bool
     if len(set(plain.values())) < 2:
         kind = "plain text" if not any(plain.values()) else "supervised task"
         raise ConfigError(f"data.ratio: cannot take effect, no {kind} is in data.tasks. Add one, or drop the ratio.")
+    if not math.isfinite(ratio):
+        raise ConfigError(
+            f"data.ratio: got {ratio:g}, expected a finite number. Leave the supervised tasks out instead."
+        )
     wanted = {True: ratio / (ratio + 1), False: 1 / (ratio + 1)}
     total = {kind: math.fsum(rate for task, rate in rates.items() if plain[task] == kind) for kind in wanted}
     return {task: rate / total[plain[task]] * wanted[plain[task]] for task, rate in rates.items()}
