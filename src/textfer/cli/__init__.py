@@ -15,6 +15,7 @@ from textfer.cli.checkup import doctor
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
+from textfer.cli.vectors import vectors
 from textfer.cli.vocabulary import tokenizer
 from textfer.errors import ConfigError, MachineError, TextferError
 
@@ -58,6 +59,7 @@ for command in (
     trace,
     show,
     tokenizer,
+    vectors,
     verify_resume,
     doctor,
 ):
