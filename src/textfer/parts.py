@@ -13,7 +13,7 @@ from textfer.adapt import make_method
 from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
 from textfer.answer import TextToText
 from textfer.batch import Specials
-from textfer.data.layout import Lens
+from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.mixing import mixing_rates
 from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
@@ -22,6 +22,7 @@ from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
 from textfer.models import MODELS, Model, as_generator, load_model
 from textfer.models.hub import find_model
+from textfer.objectives import Objective
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
@@ -153,6 +154,7 @@ def build_stream(
     """The training stream of prepared tables, each task at its rate; None = the recipe's rates for these tables."""
     data, lens = recipe.data, Lens(recipe.data.inputs_len, recipe.data.targets_len)
     objective = make_objective(recipe.objective) if recipe.objective else None
+    _check_answers(tables, objective, layout)
     parts: dict[str, Part] = {}
     for name, table in tables.items():
         if find_task(name).plain:
@@ -178,6 +180,40 @@ def build_stream(
         micro_batch_size=recipe.training.micro_batch_size,
     )
     return Stream([parts[name] for name in rates], list(rates.values()), options)
+
+
+def _check_answers(tables: Mapping[str, TokenTable], objective: Objective | None, layout: str) -> None:
+    """Refuses tasks and objectives whose targets the model cannot give."""
+    how = LAYOUTS[layout].answers
+    for name in tables:
+        if find_task(name).plain and objective is not None:
+            if objective.in_place != (how == "in place"):
+                place = "in place" if objective.in_place else "written out"
+                raise ConfigError(
+                    f"objective: its targets are {place}, and the answers of this model are {how}. Name an objective "
+                    "or a model that fits (masked_lm for encoders)."
+                )
+        elif how != "written":
+            raise ConfigError(
+                f"data.tasks: '{name}' has answers to be written, and this model only reads. Name plain text and "
+                "objective masked_lm, or a model that writes."
+            )
+
+
+def _check_lens(recipe: Recipe, model: Model) -> None:
+    """Refuses texts of one stack for which the model may have no positions, before training meets the first."""
+    if model.max_len is None or not LAYOUTS[model.layout].together:
+        return
+    inputs_len, targets_len = recipe.data.inputs_len, recipe.data.targets_len
+    longest = inputs_len + targets_len
+    if recipe.objective and all(find_task(name).plain for name in task_names(recipe.data.tasks)):
+        objective = make_objective(recipe.objective)
+        longest = sum(objective.lens(objective.raw_len(inputs_len, targets_len)))
+    if longest > model.max_len:
+        raise ConfigError(
+            f"data.inputs_len: {inputs_len} makes texts of {longest} tokens with data.targets_len = {targets_len}, and "
+            f"the model has {model.max_len} positions. Lower one of them."
+        )
 
 
 def _check_sentinels(needed: int, specials: Specials) -> None:
@@ -225,6 +261,7 @@ def build_parts(
     model = adapted.model.to(place.device)
     if recipe.eval.tasks:
         as_generator(model, where="eval.tasks")
+    _check_lens(recipe, model)
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     return Parts(
         recipe=recipe,

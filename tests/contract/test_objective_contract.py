@@ -10,7 +10,8 @@ from textfer.config import build
 from textfer.draws import Draws, address
 from textfer.objectives import OBJECTIVES, Objective
 
-SPECIALS = Specials(pad=0, eos=1, sentinels=np.arange(32_099, 31_899, -1, dtype=np.int32))
+MARKS = {"pad": 0, "eos": 1, "cls": 2, "sep": 3, "mask": 4}
+SPECIALS = Specials(**MARKS, num_ids=32_100, sentinels=np.arange(32_099, 31_899, -1, dtype=np.int32))
 LENGTHS = (1, 2, 3, 7, 64, 300)
 
 
@@ -31,7 +32,9 @@ def keys(num: int, *, seed: int = 1) -> np.ndarray:
 
 
 def same(left: Ids, right: Ids) -> bool:
-    return np.array_equal(left.inputs, right.inputs) and np.array_equal(left.targets, right.targets)
+    weights = (np.zeros(0) if one.weights is None else one.weights for one in (left, right))
+    pairs = ((left.inputs, right.inputs), (left.targets, right.targets), tuple(weights))
+    return all(np.array_equal(*pair) for pair in pairs)
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -81,6 +84,20 @@ def test_raw_len_fits_the_lengths_it_was_asked_for(objective: Objective, inputs_
     assert targets <= inputs_len
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_targets_in_place_are_the_text_and_only_some_of_them_count(objective: Objective, length: int) -> None:
+    if not objective.in_place:
+        pytest.skip("targets are written")
+    tokens = text(50, length)
+    for row, ids in zip(tokens, objective(tokens, SPECIALS, Draws(keys(50))), strict=True):
+        assert ids.weights is not None
+        assert len(ids.inputs) == len(ids.targets) == len(ids.weights) == len(row) + 2
+        assert ids.targets[1:-1].tolist() == row.tolist()
+        assert ids.weights.any()
+        changed = ids.inputs != ids.targets
+        assert (ids.weights[changed] > 0).all()
+
+
 def test_no_rows_give_no_examples(objective: Objective) -> None:
     assert objective(np.zeros((0, 20), np.int32), SPECIALS, Draws(keys(0))) == []
 
@@ -88,13 +105,13 @@ def test_no_rows_give_no_examples(objective: Objective) -> None:
 def test_other_keys_give_other_noise(objective: Objective) -> None:
     tokens = text(4, 300)
     first, second = (objective(tokens, SPECIALS, Draws(keys(4, seed=seed))) for seed in (1, 2))
-    random = objective.num_sentinels(300) > 0 or not objective.joins
+    random = objective.num_sentinels(300) > 0 or not objective.joins or objective.in_place
     assert any(map(same, first, second)) is not random
 
 
 def test_as_many_sentinels_as_it_asks_for_are_enough(objective: Objective) -> None:
     needed = objective.num_sentinels(300)
-    specials = Specials(pad=0, eos=1, sentinels=SPECIALS.sentinels[:needed].copy())
+    specials = Specials(**MARKS, num_ids=31_899, sentinels=SPECIALS.sentinels[:needed].copy())
     for ids in objective(text(200, 300), specials, Draws(keys(200))):
         used = [token for token in ids.inputs.tolist() if token >= 31_899]
         assert used == specials.sentinels[: len(used)].tolist()

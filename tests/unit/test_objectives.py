@@ -14,15 +14,8 @@ from pydantic import ValidationError
 from textfer.batch import Ids, Int32, Specials
 from textfer.draws import Draws, address
 from textfer.errors import ConfigError
-from textfer.objectives import (
-    OBJECTIVES,
-    IidCorruption,
-    LanguageModel,
-    Objective,
-    PrefixLanguageModel,
-    SpanCorruption,
-    _corrupt,
-)
+from textfer.objectives import OBJECTIVES, IidCorruption, LanguageModel, Objective, PrefixLanguageModel, SpanCorruption
+from textfer.objectives.denoising import _corrupt
 
 SPECIALS = Specials(pad=0, eos=1, sentinels=np.arange(32_099, 31_999, -1, dtype=np.int32))
 FAR = 4.5
@@ -298,6 +291,6 @@ def test_lm_writes_the_piece() -> None:
 
 
 def test_the_registry_names_what_the_options_name() -> None:
-    assert OBJECTIVES.names() == ["iid_corruption", "lm", "prefix_lm", "span_corruption"]
+    assert OBJECTIVES.names() == ["iid_corruption", "lm", "masked_lm", "prefix_lm", "span_corruption"]
     for name in OBJECTIVES.names():
         assert OBJECTIVES.get(name).model_fields["name"].default == name  # type: ignore[attr-defined]

@@ -51,7 +51,7 @@ class Step(NamedTuple):
     num_targets: float
     """The weights of all rows of the step, in all processes: what the loss is divided by."""
     num_tokens: int
-    """Tokens of all rows, both sides."""
+    """Tokens of all rows, both sides; targets that stand where the inputs do are no further tokens."""
 
 
 class Part(Protocol):
@@ -169,7 +169,7 @@ class Denoised:
     def mean_tokens(self) -> float:
         """Tokens of the first piece, both sides; but for the ends of documents, pieces are alike."""
         (first,) = self.ids([0], np.zeros(1, np.uint64))
-        return float(len(first.inputs) + len(first.targets))
+        return float(len(first.inputs) + len(first.targets) * (not self._objective.in_place))
 
     def piece(self, index: int) -> tuple[Int32, str]:
         """(the text's own tokens, where they stand) of one piece, before the objective."""
@@ -252,7 +252,8 @@ class Stream:
         if not options.pack:
             return [[ids] for ids in whole]
         together = LAYOUTS[options.layout].together
-        lens = [len(ids.inputs) for ids in whole], [len(ids.targets) for ids in whole]
+        written = LAYOUTS[options.layout].answers == "written"
+        lens = [len(ids.inputs) for ids in whole], [len(ids.targets) if written else 0 for ids in whole]
         return [[whole[at] for at in group] for group in pack(*lens, options.lens, together=together)]
 
     def rows(self, cursor: Cursor) -> Iterator[tuple[list[Ids], Cursor]]:
@@ -270,6 +271,7 @@ class Stream:
         Rows of a step are shuffled: tasks take turns in the stream, and no process is to get always the same ones.
         """
         rows = self.rows(cursor)
+        written = LAYOUTS[self.options.layout].answers == "written"
         while True:
             step: list[list[Ids]] = []
             key = address(self.options.seed, "rows", cursor.block, np.array([cursor.row]))
@@ -284,7 +286,7 @@ class Stream:
                 [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)],
                 cursor,
                 num_targets=sum(map(_num_targets, examples)),
-                num_tokens=sum(len(ids.inputs) + len(ids.targets) for ids in examples),
+                num_tokens=sum(len(ids.inputs) + len(ids.targets) * written for ids in examples),
             )
 
     def arrange(self, rows: Sequence[Sequence[Ids]]) -> Batch:

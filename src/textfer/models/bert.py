@@ -48,6 +48,7 @@ class BertOptions(Options):
     num_types: int = Field(2, ge=1)
     """Kinds of sentences that are told apart."""
     activation: Activation = "gelu"
+    """The non-linearity of feed-forward layers and of the head for words."""
     dropout: float = Field(0.1, ge=0, lt=1)
     """On embeddings and residual branches."""
     attention_dropout: float | None = Field(None, ge=0, lt=1)

@@ -45,7 +45,9 @@ class Bytes:
             marks = np.arange(self._END, self.vocab_size, dtype=np.int32)
         else:
             marks = np.arange(self._END - 1, self._END - 1 - NUM_SENTINELS, -1, dtype=np.int32)
-        self.specials = Specials(pad=0, eos=1, unk=2, sentinels=marks)
+        self.specials = Specials(
+            pad=0, eos=1, unk=2, sentinels=marks, num_ids=self.vocab_size if sentinels == "extra" else self._END
+        )
         self.digest = sha256(f"bytes {sentinels}".encode()).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:

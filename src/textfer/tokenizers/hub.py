@@ -10,6 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from textfer.batch import Int32, Specials
@@ -64,8 +65,8 @@ class Subwords:
         self._tokenizer.no_truncation()
         self.names = dict(names or {})
         num_ids = self._tokenizer.get_vocab_size(with_added_tokens=True)
-        self.specials = self._find_specials(name)
         self._num_ids = max(num_ids, 1 + max(self._tokenizer.get_vocab().values(), default=0))
+        self.specials = self._find_specials(name)
         multiple = ROW_MULTIPLE if len(self.specials.sentinels) else 1
         self.vocab_size = -(-self._num_ids // multiple) * multiple
         marks = {mark: getattr(self.specials, mark) for mark in _USUAL_NAMES}
@@ -181,9 +182,28 @@ class Subwords:
         sentinels: list[int] = []
         while (i := self._tokenizer.token_to_id(f"<extra_id_{len(sentinels)}>")) is not None:
             sentinels.append(i)
-        others = {mark: ids[mark] for mark in ("unk", "bos", "mask", "cls", "sep")}
-        pad = eos if ids["pad"] is None else ids["pad"]
-        return Specials(pad=pad, eos=eos, sentinels=np.array(sentinels, np.int32), **others)
+        return Specials(
+            pad=eos if ids["pad"] is None else ids["pad"],
+            eos=eos,
+            unk=ids["unk"],
+            bos=ids["bos"],
+            mask=ids["mask"],
+            cls=ids["cls"],
+            sep=ids["sep"],
+            sentinels=np.array(sentinels, np.int32),
+            num_ids=self._num_ids,
+            inside=self._inside(),
+        )
+
+    def _inside(self) -> NDArray[np.bool_] | None:
+        """[ids] whether a WordPiece goes on with a word; other kinds of vocabularies do not tell."""
+        model = self._tokenizer.model
+        if not isinstance(model, models.WordPiece):
+            return None
+        found = np.zeros(self._num_ids, np.bool_)
+        prefix = model.continuing_subword_prefix
+        found[[i for word, i in self._tokenizer.get_vocab().items() if word.startswith(prefix)]] = True
+        return found
 
 
 def _subwords(content: str, names: Mapping[str, str]) -> Subwords:

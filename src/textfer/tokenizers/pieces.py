@@ -62,7 +62,9 @@ class SentencePiece:
             raise CheckpointError(f"{name}: has no end token </s>, expected one. Train it again with an end token.")
         pad, unk, bos = (None if (i := get()) < 0 else int(i) for get in (plain.pad_id, plain.unk_id, plain.bos_id))
         marks = np.array(sentinels, np.int32)
-        self.specials = Specials(pad=eos if pad is None else pad, eos=eos, unk=unk, bos=bos, sentinels=marks)
+        self.specials = Specials(
+            pad=eos if pad is None else pad, eos=eos, unk=unk, bos=bos, sentinels=marks, num_ids=len(self._processor)
+        )
         self._left_out = frozenset((self.specials.eos, self.specials.pad))
         self.vocab_size = -(-len(self._processor) // ROW_MULTIPLE) * ROW_MULTIPLE
         self.digest = sha256(b"sentencepiece %d\0" % self.num_sentinels + model).hexdigest()

@@ -1,62 +1,27 @@
-"""What is learnt from plain text: ids → `Ids(inputs, targets)`. NumPy only; all rows of a call are worked on together.
+"""What is written out after reading the rest of a text: spans, single tokens, or what follows.
 
-An objective is a frozen set of options that can be called. Its randomness is `Draws`, so row i of the result depends on
-row i of the tokens and its key alone. End marks are the stream's: `eos` says on which sides it puts them, and `lens`
-counts them. Letters: B rows, L raw tokens of a row.
-
-To come: a mixture of denoisers (UL2) is a list of these, one chosen for each piece.
+Letters: B rows, L raw tokens of a row.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 from math import floor, sqrt
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from textfer.batch import Ids, Int32, Specials
-from textfer.config import Options, Registry
+from textfer.config import Options
 from textfer.draws import Draws, Int64
 from textfer.errors import ConfigError
+from textfer.objectives.base import OBJECTIVES
 
 Mask: TypeAlias = NDArray[np.bool_]
 Runs: TypeAlias = tuple[Int64, Int64]
 """Where runs of tokens begin in all rows laid end to end, ascending, and their lengths."""
-
-
-class Objective(Protocol):
-    """What the stream needs to know of an objective."""
-
-    joins: ClassVar[bool]
-    """Documents are joined and the whole is cut in pieces of `raw_len`; otherwise every document is cut by itself."""
-    document_eos: ClassVar[bool]
-    """Every document gets an end mark before joining."""
-    eos: ClassVar[tuple[bool, bool]]
-    """Whether the stream puts an end mark after inputs and targets."""
-    lossless: ClassVar[bool]
-    """Every raw token is found in inputs or targets, in order."""
-
-    def raw_len(self, inputs_len: int, targets_len: int) -> int:
-        """Raw tokens in a piece, the most that never outgrow those lengths (which count end marks)."""
-        ...
-
-    def lens(self, raw_len: int) -> tuple[int, int]:
-        """(inputs, targets) tokens that a piece becomes, end marks counted; the most where it is random."""
-        ...
-
-    def num_sentinels(self, raw_len: int) -> int:
-        """Sentinels that the vocabulary must hold for such pieces."""
-        ...
-
-    def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
-        """[B, L] tokens → B `Ids` without end marks."""
-        ...
-
-
-OBJECTIVES: Registry[type[Objective]] = Registry("objective")
 
 
 @OBJECTIVES.named("span_corruption")
@@ -83,6 +48,7 @@ class SpanCorruption(Options):
     document_eos: ClassVar[bool] = False
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """Raw tokens whose inputs fill `inputs_len`. Errors: ConfigError when the targets do not fit."""
@@ -169,6 +135,7 @@ class IidCorruption(Options):
     document_eos: ClassVar[bool] = False
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """One less than the inputs: nothing may be cut out. Errors: ConfigError when the targets do not fit."""
@@ -223,6 +190,7 @@ class PrefixLanguageModel(Options):
     document_eos: ClassVar[bool] = False
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """The shorter of the two: either side may hold all tokens but one."""
@@ -257,6 +225,7 @@ class LanguageModel(Options):
     document_eos: ClassVar[bool] = True
     eos: ClassVar[tuple[bool, bool]] = (False, False)
     lossless: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """The length of the targets."""

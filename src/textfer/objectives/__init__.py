@@ -1,0 +1,17 @@
+"""What is learnt from plain text: ids → `Ids(inputs, targets)`. NumPy only; all rows of a call at once."""
+
+from __future__ import annotations
+
+from textfer.objectives.base import OBJECTIVES, Objective
+from textfer.objectives.denoising import IidCorruption, LanguageModel, PrefixLanguageModel, SpanCorruption
+from textfer.objectives.masked import MaskedLanguageModel
+
+__all__ = [
+    "OBJECTIVES",
+    "IidCorruption",
+    "LanguageModel",
+    "MaskedLanguageModel",
+    "Objective",
+    "PrefixLanguageModel",
+    "SpanCorruption",
+]
