@@ -95,7 +95,18 @@ def board(models: dict[str, Model]) -> Board:
 
 def test_the_table_in_text(board: Board) -> None:
     lines = as_text(board).splitlines()
-    assert lines[0].split() == ["model", "task", "score", "value", "95", "%", "interval", "constant", "examples"]
+    assert lines[0].split() == [
+        "model",
+        "task",
+        "score",
+        "value",
+        "95",
+        "%",
+        "interval",
+        "constant",
+        "examples",
+        "metric",
+    ]
     low, high = board.lines[0].intervals["accuracy"]
     assert lines[2].split() == [
         "m",
@@ -119,7 +130,7 @@ def test_the_table_in_markdown(board: Board) -> None:
     text = as_markdown(board)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 8
-    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {9}
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {10}
     assert "| m @ 10 | a | f1 | 85.71 |" in text
     assert "binary_f1: v1" in rows[2]
     assert "- Small average, m @ 10: **77.68**" in text
@@ -145,7 +156,7 @@ def test_the_table_in_json(board: Board) -> None:
 def test_what_is_not_a_number_is_a_dash_and_null(models: dict[str, Model]) -> None:
     odd = replace(task_of("a"), metrics=lambda answers, examples: {"odd": math.nan})
     board = measure(CHECKPOINTS[:1], request(odd))
-    assert as_text(board).splitlines()[1].split() == ["a", "odd", "–", "–", "40"]
+    assert as_text(board).splitlines()[1].split() == ["a", "odd", "–", "–", "40", "odd", "the", "task's", "own"]
     assert as_json(board)["results"][0]["scores"] == {"odd": None}
     assert "<svg" not in page_of(board, title="t")
 

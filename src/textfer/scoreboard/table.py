@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from textfer.scoreboard.board import Board, Line
 
-HEAD = ("model", "task", "score", "value", "95 % interval", "constant", "examples")
+HEAD = ("model", "task", "score", "value", "95 % interval", "constant", "examples", "metric")
 RIGHT = {"value", "95 % interval", "constant", "examples"}
 FEW = 50
 """With fewer examples even the interval is a guess."""
@@ -30,6 +31,7 @@ def rows_of(board: Board) -> list[dict[str, str]]:
             "95 % interval": _interval(line, name),
             "constant": _value(line.baseline.get(name, math.nan)),
             "examples": f"{line.report.num_examples:,}{'' if line.complete else '*'}",
+            "metric": re.split(r"[;|,]", line.signatures[name])[0].replace(":", ""),
         }
         for line in board.lines
         for name in line.scores
