@@ -211,8 +211,8 @@ def _check_lens(recipe: Recipe, model: Model) -> None:
         longest = sum(objective.lens(objective.raw_len(inputs_len, targets_len)))
     if longest > model.max_len:
         raise ConfigError(
-            f"data.inputs_len: {inputs_len} makes texts of {longest} tokens with data.targets_len = {targets_len}, and "
-            f"the model has {model.max_len} positions. Lower one of them."
+            f"data: inputs_len = {inputs_len} and targets_len = {targets_len} make texts of {longest} tokens, and the "
+            f"model has {model.max_len} positions. Lower one of them."
         )
 
 
