@@ -14,7 +14,7 @@ from textfer.data.task import MIXTURES, TASKS
 from textfer.errors import ConfigError, nearest
 from textfer.objectives import OBJECTIVES
 
-LISTS = ("tasks", "mixtures", "models", "objectives", "presets")
+LISTS = ("tasks", "mixtures", "models", "objectives", "methods", "presets")
 
 
 def list_name(word: str) -> str | None:
@@ -95,6 +95,16 @@ def _objectives() -> list[dict[str, Any]]:
     return _described(OBJECTIVES)
 
 
+def _methods() -> list[dict[str, Any]]:
+    from textfer.adapt import METHODS  # they hold layers, and these import torch
+
+    rows = _described(METHODS)
+    for row in rows:
+        fields = METHODS.get(row["name"]).model_fields.items()
+        row["options"] = [name if one.is_required() else f"{name} = {one.default!r}" for name, one in fields]
+    return rows
+
+
 def _described(registry: Registry[Any]) -> list[dict[str, Any]]:
     parts = ((name, registry.get(name)) for name in registry.names())
     return [{"name": name, "summary": (part.__doc__ or "").strip().splitlines()[0]} for name, part in parts]
@@ -109,4 +119,4 @@ def _presets() -> list[dict[str, Any]]:
     return rows
 
 
-_ROWS = {"mixtures": _mixtures, "models": _models, "objectives": _objectives, "presets": _presets}
+_ROWS = {"mixtures": _mixtures, "models": _models, "objectives": _objectives, "methods": _methods, "presets": _presets}
