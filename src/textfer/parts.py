@@ -202,9 +202,16 @@ def _check_answers(tables: Mapping[str, TokenTable], objective: Objective | None
 
 def _check_lens(recipe: Recipe, model: Model) -> None:
     """Refuses texts of one stack for which the model may have no positions, before training meets the first."""
-    if model.max_len is None or not LAYOUTS[model.layout].together:
+    kind = LAYOUTS[model.layout]
+    if model.max_len is None or not (kind.together or kind.answers != "written"):
         return
     inputs_len, targets_len = recipe.data.inputs_len, recipe.data.targets_len
+    if not kind.together:
+        if inputs_len > model.max_len:
+            raise ConfigError(
+                f"data.inputs_len: is {inputs_len}, and the model has {model.max_len} positions. Lower it."
+            )
+        return
     longest = inputs_len + targets_len
     if recipe.objective and all(find_task(name).plain for name in task_names(recipe.data.tasks)):
         objective = make_objective(recipe.objective)
