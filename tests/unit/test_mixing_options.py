@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,6 +17,8 @@ from textfer.data.tokens import TokenTable
 from textfer.errors import ConfigError
 from textfer.parts import build_stream, build_tokenizer
 from textfer.recipe import Recipe, load_recipe
+from textfer.run import check_same_recipe
+from textfer.training.checkpoint import STATE, Run
 
 RECIPE = """
 [model]
@@ -154,3 +157,22 @@ def test_a_weight_in_a_mixture_without_counts_leaves_nothing_to_cap(path: str) -
     fixed = Mixture(name="fixed", parts={"one": 1.0, "two": 1.0})
     with MIXTURES.temporary("fixed", fixed), pytest.raises(ConfigError, match="temperature: cannot take effect"):
         load_recipe(path, ["data.tasks=fixed", "data.temperature=2"])
+
+
+def test_a_run_from_before_these_words_goes_on(path: str, tmp_path: Path) -> None:
+    """Its recipe says `inf` and 1 where nothing was meant; said today, these overrule what a mixture says itself."""
+    recipe, run = load_recipe(path), Run(tmp_path / "run")
+    checkpoint = run.at(5)
+    checkpoint.mkdir(parents=True)
+    (checkpoint / STATE).write_text("{}")
+    values = recipe.model_dump(mode="json")
+    kept = {key: value for key, value in values["data"].items() if key not in ("ratio", "weights", "max_epochs")}
+    before = {**values, "data": {**kept, "max_examples": math.inf, "temperature": 1.0}}
+    (run.path / "recipe.json").write_text(json.dumps(before))
+    check_same_recipe(recipe, run)
+    (run.path / "recipe.json").write_text(json.dumps({**before, "data": {**before["data"], "max_examples": 9.0}}))
+    with pytest.raises(ConfigError, match=r"data\.max_examples: 9\.0 → None"):
+        check_same_recipe(recipe, run)
+    (run.path / "recipe.json").write_text(json.dumps({**values, "data": {**values["data"], "max_examples": math.inf}}))
+    with pytest.raises(ConfigError, match=r"data\.max_examples: inf → None"):
+        check_same_recipe(recipe, run)
