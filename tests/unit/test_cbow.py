@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from textfer.config import build
 from textfer.errors import CheckpointError, ConfigError, DataError, NotFiniteError, TextferError
 from textfer.models.cbow import CbowOptions, Chance, Corpus, Progress, fresh_tables, learn, read_corpus, train_cbow
 from textfer.models.cbow_files import read_vectors, save_vectors
@@ -170,6 +171,18 @@ def test_tables_start_as_word2vecs() -> None:
     assert not outputs.any()
     assert 0.055 < inputs.abs().max() <= 1 / 16
     assert abs(float(inputs.mean())) < 0.005
+
+
+def test_a_text_of_which_every_word_is_passed_over() -> None:
+    vectors = train_cbow(["a b c d"] * 20, SMALL.model_copy(update={"sample": 1e-30}))
+    start = fresh_tables(read_corpus(["a b c d"] * 20, SMALL), SMALL).inputs
+    assert (vectors.vectors == start.numpy()).all()
+
+
+@pytest.mark.parametrize("name", ["dim", "window", "negative", "min_count", "epochs", "batch_size", "lr"])
+def test_options_out_of_range(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^--set\.{name}: got 0, expected: greater than "):
+        build(CbowOptions, {name: 0}, where="--set")
 
 
 def test_a_seed_fixes_everything_on_one_thread() -> None:

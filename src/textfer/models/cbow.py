@@ -62,11 +62,11 @@ class CbowOptions(Options):
     """Times that the text is read."""
     lr: float = Field(0.05, gt=0)
     """Rate at the start; it falls to nearly nothing over all epochs."""
-    batch_size: int = 512
+    batch_size: int = Field(512, ge=1)
     """Words updated at once; 1 is word2vec's own order."""
     cut: Cut = "words"
     """`words`: runs of letters and digits, in small letters. `spaces`: what stands between spaces, as it is."""
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
