@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textfer.batch import Batch, Run, Side
+from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import CheckpointError
 from textfer.models import load_model
 from textfer.models.bert import Bert
@@ -251,3 +252,18 @@ def test_a_real_encoder_has_the_reference_s_states(minilm: Path, form: str) -> N
         expected = oracle(**inputs)
         assert (hidden - expected.last_hidden_state)[real].abs().max() < 1e-4
         assert (model.pooled(hidden, batch.encoder.runs) - expected.pooler_output).abs().max() < 1e-4
+
+
+def test_vectors_of_texts_are_those_of_sentence_transformers(minilm: Path) -> None:
+    sentence_transformers = pytest.importorskip("sentence_transformers")
+    texts = ["A heron stands in the shallows.", "Rain.", "", "The grey bird waits for fish; " * 60]
+    oracle = sentence_transformers.SentenceTransformer(str(minilm), device="cpu")
+    embedder = Embedder.load(minilm)
+    assert embedder.options == EmbedOptions(pooling="mean", normalise=True, max_len=oracle.max_seq_length)
+    ours, theirs = embedder.vectors(texts, batch_size=3), oracle.encode(texts)
+    assert ours.shape == (4, 384)
+    assert abs(ours - theirs).max() < 1e-5
+    pieces, states = embedder.token_vectors(texts[0])
+    assert pieces[:3] == ["[CLS]", "a", "heron"]
+    mean = states.mean(0)
+    assert abs(mean / (mean**2).sum() ** 0.5 - theirs[0]).max() < 1e-5
