@@ -1,4 +1,4 @@
-"""What every registered way of transfer must keep to. Nothing is listed here: the registry is walked through."""
+"""What every way of transfer must keep to on every model that it is for. The registries are walked through."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from textfer.adapt import METHODS, Method, make_method, method_section
 from textfer.adapt.adapted import Adapted, adapt, holds_changes, lay_changes, weights_digest
-from textfer.batch import Batch, Ids, Specials
+from textfer.batch import Batch, Ids, Int32, Run, Side, Specials
 from textfer.data.layout import LAYOUTS, Lens
-from textfer.errors import CheckpointError
-from textfer.models import load_model
-from textfer.models.t5 import T5
+from textfer.errors import CheckpointError, ConfigError
+from textfer.models import MODELS, Model, load_model
 from textfer.training.loss import cross_entropy
 from textfer.training.optim import OptimOptions, make_optimizer
 
-NEEDED: dict[str, dict[str, Any]] = {"frozen": {"train": ["decoder.*", "*norm.weight"]}}
+NEEDED: dict[str, dict[str, Any]] = {"frozen": {"train": ["*norm.weight", "*layers.1.*"]}}
 """Options without a default. All others are tried as they come, but smaller where the model is."""
 SMALLER: dict[str, dict[str, Any]] = {
-    "lora": {"rank": 2},
+    "lora": {"rank": 2, "targets": ["wi", "o"]},
     "adapters": {"inner_dim": 3},
     "soft_prompt": {"num_vectors": 3},
 }
-SHAPE = {"model_dim": 16, "ff_dim": 24, "head_dim": 6, "num_heads": 3, "num_layers": 2, "num_decoder_layers": 3}
+SHAPES: dict[str, dict[str, Any]] = {
+    "t5": {"ff_dim": 24, "head_dim": 6, "num_heads": 3, "num_decoder_layers": 3},
+    "gpt": {"ff_dim": 24, "num_heads": 2, "context_len": 32},
+    "bert": {"ff_dim": 24, "num_heads": 2, "max_positions": 32, "next_sentence": False, "pooler": False},
+}
+"""What makes the models small. A model that is not listed here is tried as it comes."""
+NOT_FOR = {("gpt", "soft_prompt"), ("bert", "soft_prompt")}
+"""Pairs that are refused: a prompt stands before an encoder's input, and there is a decoder after it."""
 VOCAB, NUM_STEPS = 40, 6
+PAIRS = [(model, method) for model in MODELS.names() for method in METHODS.names()]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -41,21 +49,35 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=METHODS.names())
-def method(request: pytest.FixtureRequest) -> Method:
-    """Each method."""
-    name = request.param
+def allowed(pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [pair for pair in pairs if pair not in NOT_FOR]
+
+
+@pytest.fixture(params=allowed(PAIRS), ids="-".join)
+def pair(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A model and a method that is for it."""
+    model, method = request.param
+    return model, method
+
+
+def method_of(name: str) -> Method:
     return make_method({"name": name, **NEEDED.get(name, {}), **SMALLER.get(name, {})})
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    return written(tmp_path / "base", seed=1)
+def method(pair: tuple[str, str]) -> Method:
+    return method_of(pair[1])
 
 
-def written(folder: Path, *, seed: int) -> Path:
+@pytest.fixture
+def base(pair: tuple[str, str], tmp_path: Path) -> Path:
+    return written(tmp_path / "base", pair[0], seed=1)
+
+
+def written(folder: Path, name: str, *, seed: int) -> Path:
     torch.manual_seed(seed)
-    T5.make({**SHAPE, "dropout": 0.0}, vocab_size=VOCAB).save(folder)
+    values = {"model_dim": 16, "num_layers": 2, "dropout": 0.0, **SHAPES.get(name, {})}
+    MODELS.get(name).make(values, vocab_size=VOCAB).save(folder)
     return folder
 
 
@@ -63,13 +85,21 @@ def begun(base: Path, method: Method) -> Adapted:
     return adapt(load_model(base), method, num_steps=NUM_STEPS, seed=7, base=str(base))
 
 
-def batch() -> Batch:
+def ids(draws: np.random.Generator, length: int) -> Int32:
+    return draws.integers(4, VOCAB, length).astype(np.int32)
+
+
+def batch(model: Model) -> Batch:
+    """Three rows, one of them with two examples."""
     draws = np.random.default_rng(0)
-    rows = [
-        [Ids(*(draws.integers(2, VOCAB, draws.integers(2, 9)).astype(np.int32) for _ in "it")) for _ in range(count)]
-        for count in (1, 2, 1)
-    ]
-    return LAYOUTS["encdec"].arrange(rows, Lens(40, 40), Specials(pad=0, eos=1), fixed=False)
+    in_place = model.layout == "masked"
+
+    def example() -> Ids:
+        inputs = ids(draws, int(draws.integers(2, 9)))
+        return Ids(inputs, ids(draws, len(inputs) if in_place else int(draws.integers(2, 9))))
+
+    rows = [[example() for _ in range(count)] for count in (1, 2, 1)]
+    return LAYOUTS[model.layout].arrange(rows, Lens(30, 30), Specials(pad=0, eos=1, cls=2, sep=3), fixed=False)
 
 
 def trained(adapted: Adapted) -> torch.optim.Optimizer:
@@ -79,7 +109,7 @@ def trained(adapted: Adapted) -> torch.optim.Optimizer:
     for step in range(NUM_STEPS):
         for name, weight in model.named_parameters():
             weight.requires_grad_(name in adapted.plan.trainable(step))
-        cross_entropy(model, batch()).sum.backward()
+        cross_entropy(model, batch(model)).sum.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return optimizer
@@ -90,10 +120,10 @@ def numbers(model: Any) -> dict[str, Tensor]:
 
 
 def logits(model: Any) -> Tensor:
-    seen = batch()
+    """[M, V] of the tokens that count."""
     with torch.no_grad():
-        out: Tensor = model.eval()(seen).logits
-    return out[seen.decoder.segments > 0]
+        out: Tensor = F.linear(model.eval().states(batch(model))[0], *model.readout())
+    return out
 
 
 def test_what_moves_is_what_the_plan_says_and_all_of_it_is_saved(base: Path, method: Method) -> None:
@@ -111,9 +141,8 @@ def test_what_moves_is_what_the_plan_says_and_all_of_it_is_saved(base: Path, met
 
 def test_before_the_first_step_the_model_answers_as_it_did(base: Path, method: Method) -> None:
     adapted = begun(base, method)
-    if "prompt.weight" in adapted.plan.saved:
-        pytest.skip("a prompt is heard from the start")
-    assert torch.equal(logits(adapted.model), logits(load_model(base)))
+    same = torch.equal(logits(adapted.model), logits(load_model(base)))
+    assert same is ("prompt.weight" not in adapted.plan.saved), "only a prompt is heard from the start"
 
 
 def test_what_is_saved_gives_the_same_model(base: Path, method: Method, tmp_path: Path) -> None:
@@ -132,11 +161,10 @@ def test_what_is_saved_gives_the_same_model(base: Path, method: Method, tmp_path
     assert (changed - logits(load_model(base))).abs().max() > 0.1, "training had an effect"
 
 
-def test_changes_refuse_other_weights(base: Path, method: Method, tmp_path: Path) -> None:
-    if not method.partial:
-        pytest.skip("whole models lie upon nothing")
-    begun(base, method).save(tmp_path / "saved")
-    other = load_model(written(tmp_path / "other", seed=2))
+@pytest.mark.parametrize("pair", [pair for pair in allowed(PAIRS) if METHODS.get(pair[1]).partial], ids="-".join)
+def test_changes_refuse_other_weights(base: Path, pair: tuple[str, str], tmp_path: Path) -> None:
+    begun(base, method_of(pair[1])).save(tmp_path / "saved")
+    other = load_model(written(tmp_path / "other", pair[0], seed=2))
     with pytest.raises(CheckpointError, match="lies upon other weights") as caught:
         lay_changes(tmp_path / "saved", other)
     assert "\n" not in str(caught.value)
@@ -148,29 +176,44 @@ def test_the_same_seed_begins_the_same(base: Path, method: Method) -> None:
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_writing_token_by_token_is_the_whole_pass(base: Path, method: Method) -> None:
-    adapted = begun(base, method)
+@pytest.mark.parametrize("pair", [pair for pair in allowed(PAIRS) if pair[0] != "bert"], ids="-".join)
+def test_writing_token_by_token_is_the_whole_pass(base: Path, pair: tuple[str, str]) -> None:
+    adapted = begun(base, method_of(pair[1]))
     trained(adapted)
     model: Any = adapted.model.eval()
-    alone = LAYOUTS["encdec"].arrange(
-        [[Ids(np.array([5, 9, 7], np.int32), np.array([4, 6, 8], np.int32))]],
-        Lens(8, 8),
-        Specials(pad=0, eos=1),
-        fixed=False,
+    draws = np.random.default_rng(2)
+    seen = LAYOUTS[model.layout].arrange(
+        [[Ids(ids(draws, 4), ids(draws, 5))]], Lens(30, 30), Specials(pad=0, eos=1), fixed=False
     )
     with torch.no_grad():
-        whole = model(alone).logits[0]
-        cache = model.begin(Batch(encoder=alone.encoder))
-        steps = torch.cat([model.step(alone.decoder.ids[:, at : at + 1], cache) for at in range(whole.shape[0])])
-    torch.testing.assert_close(steps, whole, rtol=1e-4, atol=1e-4)
+        whole = model(seen).logits[0]
+        if seen.encoder is not None:
+            cache, read = model.begin(Batch(encoder=seen.encoder)), 0
+        else:
+            first = Side(
+                *(part[:, :2] for part in (seen.decoder.ids, seen.decoder.segments, seen.decoder.positions)),
+                (Run(0, 0, 2),),
+            )
+            cache, read = model.begin(Batch(decoder=first)), 2
+        steps = [model.step(seen.decoder.ids[:, at : at + 1], cache) for at in range(read, len(whole))]
+    torch.testing.assert_close(torch.cat(steps), whole[read:], rtol=1e-4, atol=1e-4)
 
 
-def test_its_section_makes_it_again(method: Method) -> None:
+@pytest.mark.parametrize("pair", sorted(NOT_FOR), ids="-".join)
+def test_pairs_that_make_no_sense_are_refused(base: Path, pair: tuple[str, str]) -> None:
+    with pytest.raises(ConfigError, match=rf"method\.name: got {pair[1]}"):
+        begun(base, method_of(pair[1]))
+
+
+@pytest.mark.parametrize("name", METHODS.names())
+def test_its_section_makes_it_again(name: str) -> None:
+    method = method_of(name)
     assert make_method(method_section(method)) == method
 
 
-def test_the_digest_is_of_the_numbers(base: Path, tmp_path: Path) -> None:
-    model: Any = load_model(base)
+@pytest.mark.parametrize("name", MODELS.names())
+def test_the_digest_is_of_the_numbers(name: str, tmp_path: Path) -> None:
+    model: Any = load_model(written(tmp_path / "base", name, seed=1))
     before = weights_digest(model)
     model.save(tmp_path / "shards", max_shard_bytes=4000)
     assert weights_digest(load_model(tmp_path / "shards")) == before

@@ -158,8 +158,8 @@ def test_gradual_needs_layers_and_steps() -> None:
         planned(model_of(), num_steps=2, name="gradual")
 
 
-def test_a_prompt_needs_an_encoder() -> None:
-    with pytest.raises(ConfigError, match="no encoder"):
+def test_a_prompt_stands_before_the_input_of_an_encoder() -> None:
+    with pytest.raises(ConfigError, match="takes none before its input"):
         planned(model_of(arrangement="prefix"), name="soft_prompt")
 
 

@@ -68,7 +68,7 @@ class Gradual(Method):
         rungs = [frozenset(names) for names in model.depth()]
         always: frozenset[str] = frozenset()
         if self.variant == "t5":
-            tables = {name for name, weight in model.named_parameters() if weight.shape[0] == model.vocab_size}
+            tables = {name for name, weight in model.named_parameters() if model.vocab_size in weight.shape[:1]}
             always, rungs = frozenset(tables), [rungs[0] | rungs[1], *rungs[2:]]
         num_rungs = len(rungs)
         episodes = self.num_episodes or num_rungs

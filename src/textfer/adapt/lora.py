@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from textfer.adapt import METHODS, Method, Plan, one_stage
-from textfer.adapt.peft import from_peft, to_peft, write_peft_config
+from textfer.adapt.peft import from_peft, modules_of, to_peft, write_peft_config
 from textfer.errors import ConfigError
 from textfer.models import ADDED, Model
 from textfer.models.layers import Linear, drop
@@ -67,6 +67,7 @@ class Lora(Method):
 
     def install(self, model: Model, *, seed: int) -> None:
         """Stands a pair beside every target: the first uniform within ±D^-0.5, the second zero."""
+        modules_of(model)  # refuses a model whose pairs could not be saved
         generator = torch.Generator().manual_seed(seed)
         for part in self._chosen(model).values():
             rank = min(part.weight.shape)
@@ -80,7 +81,7 @@ class Lora(Method):
 
     def _chosen(self, model: Model) -> dict[str, nn.Linear]:
         """The products that the targets name, by name."""
-        readout = model.readout()[0]
+        readout = None if model.layout == "pair" else model.readout()[0]
         parts = {
             name: part
             for name, part in cast(nn.Module, model).named_modules()

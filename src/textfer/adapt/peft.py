@@ -24,7 +24,6 @@ PREFIX = "base_model.model."
 PAIR = {"a": "lora_A", "b": "lora_B"}
 UNREAD: dict[str, Any] = {
     "use_dora": False,
-    "fan_in_fan_out": False,
     "modules_to_save": None,
     "rank_pattern": {},
     "alpha_pattern": {},
@@ -84,6 +83,7 @@ def write_peft_config(
         "task_type": "SEQ_2_SEQ_LM" if model.layout == "encdec" else None,
         "base_model_name_or_path": base,
         "inference_mode": True,
+        "fan_in_fan_out": False,
         "init_lora_weights": True,
         "use_rslora": False,
         **options,

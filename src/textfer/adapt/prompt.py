@@ -33,7 +33,7 @@ class Prompt(Method):
     def install(self, model: Model, *, seed: int) -> None:
         """Gives the model its prompt."""
         if not hasattr(model, SLOT) or model.layout != "encdec":
-            raise ConfigError("method.name: got soft_prompt, and this model has no encoder to read it. Choose lora.")
+            raise ConfigError("method.name: got soft_prompt, and this model takes none before its input. Choose lora.")
         assert getattr(model, SLOT) is None, "a model takes one prompt"
         generator = torch.Generator().manual_seed(seed)
         table = cast(Any, model).embedding.weight

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Run, Side
 from textfer.config import Options, build
-from textfer.errors import ConfigError, DataError
+from textfer.errors import CheckpointError, ConfigError, DataError
 from textfer.models import MODELS
 from textfer.models.bert_blocks import Activation, Block, Reading, activated, reading
 from textfer.models.bert_hub import MODEL_TYPES, config_of, load, names_of
@@ -140,8 +140,17 @@ class Bert(nn.Module):
 
     def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Writes config.json and safetensors that `load` and transformers read."""
-        tensors = {theirs: self.get_parameter(name) for name, theirs in names_of(self).items()}
+        names = self.file_names()
+        if added := [name for name, _ in self.named_parameters() if name not in names]:
+            raise CheckpointError(
+                f"{folder}: BERT's format has no place for '{added[0]}'. Save by the method, or merge."
+            )
+        tensors = {theirs: self.get_parameter(name) for name, theirs in names.items()}
         write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
+
+    def file_names(self) -> dict[str, str]:
+        """Our parameter → the reference's tensor; what a way of transfer added has none."""
+        return names_of(self)
 
     @property
     def layout(self) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from textfer.config import build
 from textfer.errors import CheckpointError, ConfigError
+from textfer.models import ADDED
 from textfer.models.hub import LoadReport, TensorFiles, match, read_config
 
 if TYPE_CHECKING:
@@ -95,9 +96,9 @@ def plain(name: str) -> str:
 
 
 def names_of(model: Bert) -> dict[str, str]:
-    """Our parameter → the reference's tensor, for all parameters in order, as the class in config.json has them."""
+    """Our parameter → the reference's tensor, as the class in config.json has them; not what a method added."""
     prefixed = model.masked_lm is not None or model.next_sentence is not None
-    found = {name: theirs(name) for name, _ in model.named_parameters()}
+    found = {name: theirs(name) for name, _ in model.named_parameters() if not ADDED & set(name.split("."))}
     return found if prefixed else {name: other.removeprefix("bert.") for name, other in found.items()}
 
 
