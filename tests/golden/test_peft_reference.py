@@ -15,6 +15,7 @@ from textfer.adapt import make_method
 from textfer.adapt.adapted import adapt
 from textfer.batch import Batch, Run, Side
 from textfer.models import load_model
+from textfer.models.gpt import GPT
 from textfer.models.t5 import T5
 from textfer.parts import open_model
 
@@ -72,6 +73,26 @@ def test_peft_reads_what_we_write(base: Path, tmp_path: Path, targets: tuple[str
     theirs = their_logits(peft.PeftModel.from_pretrained(plain, tmp_path / "ours"))
     torch.testing.assert_close(our_logits(adapted.model), theirs, rtol=1e-5, atol=1e-5)
     assert (theirs - before).abs().max() > 0.1
+
+
+def test_gpt2_both_ways(tmp_path: Path) -> None:
+    """Its products lie transposed in the reference's files; what is added does not."""
+    torch.manual_seed(3)
+    GPT.make({"model_dim": 16, "num_heads": 2, "num_layers": 2, "dropout": 0.0}, vocab_size=VOCAB).save(
+        tmp_path / "base"
+    )
+    method = make_method({"name": "lora", "rank": 3, "targets": ["qkv", "feed_forward.wo"]})
+    adapted = adapt(load_model(tmp_path / "base"), method, num_steps=1, seed=0, base=str(tmp_path / "base"))
+    stirred(adapted.model)
+    adapted.save(tmp_path / "ours")
+    plain = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "base")
+    theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "ours")
+    seen = Batch(decoder=side(INPUTS))
+    with torch.no_grad():
+        expected = theirs.eval()(input_ids=INPUTS).logits
+        torch.testing.assert_close(adapted.model.eval()(seen).logits, expected, rtol=1e-5, atol=1e-5)
+        theirs.save_pretrained(tmp_path / "theirs")
+        torch.testing.assert_close(open_model(tmp_path / "theirs").eval()(seen).logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank_stabilised", [False, True])
