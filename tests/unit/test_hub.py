@@ -150,7 +150,7 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"model_type": "umt5"}, "model_type is 'umt5', expected one of t5, mt5"),
+        ({"model_type": "umt5"}, "model_type is 'umt5', expected one of "),
         ({"model_type": None}, "model_type is None"),
         ({"feed_forward_proj": "gated-tanh"}, "feed_forward_proj is 'gated-tanh'"),
         ({"d_model": "wide"}, "config.json.model_dim: got 'wide'"),

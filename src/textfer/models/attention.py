@@ -130,6 +130,26 @@ class Dense:
         return out.transpose(1, 2).flatten(2)
 
 
+@dataclass(frozen=True, slots=True)
+class Causal:
+    """Every token sees what came before, by torch's own kernel: faster over long texts, and no score is kept."""
+
+    spans: tuple[Span, ...] | None
+    """Of examples end to end, one after the other; None = padded rows that hold one example each, from their start."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, *, num_heads: int, dropout: float) -> Tensor:
+        """[N, H·K] ×3 or [B, T, H·K] ×3 → the same"""
+        if self.spans is None:
+            return _seen_before((q, k, v), num_heads, dropout)
+        parts = [tuple(part[None, start:end] for part in (q, k, v)) for start, end, _, _ in self.spans]
+        return torch.cat([_seen_before(part, num_heads, dropout)[0] for part in parts])
+
+
+def _seen_before(parts: tuple[Tensor, ...], num_heads: int, dropout: float) -> Tensor:
+    q, k, v = (part.view(*part.shape[:2], num_heads, -1).transpose(1, 2) for part in parts)
+    return F.scaled_dot_product_attention(q, k, v, None, dropout, is_causal=True, scale=1.0).transpose(1, 2).flatten(2)
+
+
 def dense_bias(sees: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     """[B, T, S] bool and [H, T, S] → [B, H or 1, T, S] to add to scores. Finite, so that no row turns into NaN."""
     floor = torch.finfo(dtype).min / 2

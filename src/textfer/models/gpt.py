@@ -21,13 +21,15 @@ from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
 from textfer.errors import CheckpointError, DataError
 from textfer.models import MODELS
-from textfer.models.attention import Dense, Ragged, dense_bias, longest, spans_of, token_places
+from textfer.models.attention import Causal, Dense, Ragged, dense_bias, longest, spans_of, token_places
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.gpt_hub import MODEL_TYPES, config_of, is_turned, load, names_of
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
 from textfer.models.layers import BiasedLinear, LayerNorm, Linear, Table, add_dropped, drop
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01
+LONG = 512
+"""On a CPU, tokens of a text from which on torch's own attention is faster."""
 
 
 class GPTOptions(Options):
@@ -87,7 +89,7 @@ class CausalAttention(nn.Module):
         self.qkv = BiasedLinear(options.model_dim, 3 * options.model_dim)
         self.o = BiasedLinear(options.model_dim, options.model_dim)
 
-    def forward(self, x: Tensor, sight: Ragged | Dense) -> Tensor:
+    def forward(self, x: Tensor, sight: Ragged | Dense | Causal) -> Tensor:
         """[N, D] or [B, T, D] → the same"""
         q, k, v = self.qkv(x).chunk(3, -1)
         rate = self.dropout if self.training else 0.0
@@ -136,7 +138,7 @@ class GPTBlock(nn.Module):
         self.feed_forward_norm = LayerNorm(options.model_dim, eps=options.norm_eps)
         self.feed_forward = PlainFeedForward(options)
 
-    def forward(self, x: Tensor, sight: Ragged | Dense) -> Tensor:
+    def forward(self, x: Tensor, sight: Ragged | Dense | Causal) -> Tensor:
         """[N, D] or [B, T, D] → the same"""
         rate = self.dropout if self.training else 0.0
         x = add_dropped(x, self.attention(self.attention_norm(x), sight), rate)
@@ -326,8 +328,10 @@ class GPT(nn.Module):
         places, spans = token_places(side), spans_of(side.runs)
         x = self._embed(side.ids.flatten()[places], side.positions.flatten()[places])
         length = longest(spans)
-        later = torch.full((1, length, length), -math.inf).triu_(1)
-        sight = Ragged(spans, later)
+        rate = self.options.attention_rate if self.training else 0.0
+        sight: Ragged | Causal = Causal(spans)
+        if length < LONG or rate:
+            sight = Ragged(spans, torch.full((1, length, length), -math.inf).triu_(1))
         for layer in self.layers:
             x = layer(x, sight)
         return self.norm(x), places
@@ -336,9 +340,11 @@ class GPT(nn.Module):
         """[B, T, D] last states of padded rows"""
         length = side.ids.shape[1]
         x = self._embed(side.ids, side.positions)
-        sees = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
-        sees = sees & (side.segments[:, :, None] == side.segments[:, None, :])
-        sight = Dense(dense_bias(sees, None, self._compute_dtype()))
+        sight: Dense | Causal = Causal(None)
+        if torch.compiler.is_compiling() or _is_packed(side):  # a compiled model would ask for a graph of each kind
+            sees = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
+            sees = sees & (side.segments[:, :, None] == side.segments[:, None, :])
+            sight = Dense(dense_bias(sees, None, self._compute_dtype()))
         for layer in self.layers:
             x = layer(x, sight)
         out: Tensor = self.norm(x)
@@ -404,3 +410,8 @@ class GPT(nn.Module):
         if cache.starts is not None:
             sees = sees & (torch.arange(end, device=device) >= cache.starts[:, None])[:, None, :]
         return dense_bias(sees, None, cache.keys[0].dtype)
+
+
+def _is_packed(side: Side) -> bool:
+    """Whether a row holds something else than one example from its start."""
+    return [(run.row, run.start) for run in side.runs] != [(row, 0) for row in range(len(side.ids))]
