@@ -40,7 +40,7 @@ def train(
 ) -> None:
     """Train as RECIPE says (a preset, a file, or a run folder). The same command again resumes."""
     from textfer.display import Terminal
-    from textfer.recipe import load_recipe
+    from textfer.recipe import load_recipe, make_objective
     from textfer.run import run_train
 
     made = load_recipe(recipe, overrides)
@@ -59,7 +59,9 @@ def train(
         sys.exit(TERMINATED if summary.stopped_by == "SIGTERM" else INTERRUPTED)
     scores = "  ".join(f"{name} {value:.2f}" for name, value in summary.scores.items())
     click.echo(f"{folder}: step {summary.step:,}, loss {summary.loss:.4f}  {scores}".rstrip(), err=True)
-    click.echo(f'Curves: {folder / "report.html"}   Next: textfer ask --model {folder} --context … "…"', err=True)
+    reads_only = made.objective is not None and make_objective(made.objective).in_place
+    then = f"textfer train RECIPE init={folder}" if reads_only else f'textfer ask --model {folder} --context … "…"'
+    click.echo(f"Curves: {folder / 'report.html'}   Next: {then}", err=True)
 
 
 def _run_folder(recipe: str) -> Path:
