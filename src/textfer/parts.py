@@ -93,7 +93,9 @@ def open_model(folder: Path, options: Mapping[str, Any] | None = None) -> Model:
     try:
         under = model_folder(base.name)
     except CheckpointError as error:
-        raise CheckpointError(f"{folder}: its base is not there. {error}") from None
+        raise CheckpointError(
+            f"{folder}: its base is not there; where it was moved, write its new place into the .json beside. {error}"
+        ) from None
     return lay_changes(folder, open_model(under, options))
 
 
