@@ -49,7 +49,11 @@ def test_eval_of_own_rows_and_of_several_tasks(call: Any, model: Path, tmp_path:
         (["--task", "no/such.csv"], 3, "no/such.csv: "),
         (["--task", "reading", "--split", "tset"], 3, "reading-2-2-False-0: no split 'tset'."),
         (["--task", "wikipedia_en"], 2, "task 'wikipedia_en': has no metric, it is for training only. Name another."),
-        (["--task", "reading", "--task", "squad", "--predictions", "p"], 2, "eval: --predictions takes one --task and one MODEL."),
+        (
+            ["--task", "reading", "--task", "squad", "--predictions", "p"],
+            2,
+            "eval: --predictions takes one --task and one MODEL.",
+        ),
         (
             ["--task", "reading", "--predictions", "no/dir/p.json"],
             2,
