@@ -73,9 +73,7 @@ def trace_recipe(recipe: Recipe, number: int, *, data_dir: Path | None = None) -
         yield Stage("raw text", "data/stream.py", (f"{len(raw)} tokens from {origin}: {text}",))
     else:
         yield from trace_task(find_task(name), recipe.data.split, int(table.rows[index]), data_dir=data_dir)
-    yield Stage(
-        "ids", "objectives" if isinstance(part, Denoised) else "tokenizers", tuple(_ids_lines(ids, tokenizer))
-    )
+    yield Stage("ids", "objectives" if isinstance(part, Denoised) else "tokenizers", tuple(_ids_lines(ids, tokenizer)))
     yield from _batch_stages(stream, ids, tokenizer)
     batch = stream.arrange([[ids]])
     yield Stage("output", "models", tuple(_output_lines(model, batch, tokenizer)))
