@@ -21,11 +21,11 @@ from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Run, Side
 from textfer.config import Options, build
-from textfer.errors import CheckpointError, ConfigError, DataError
+from textfer.errors import ConfigError, DataError
 from textfer.models import MODELS
 from textfer.models.bert_blocks import Activation, Block, Reading, activated, reading
 from textfer.models.bert_hub import MODEL_TYPES, config_of, load, names_of
-from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
+from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
 from textfer.models.layers import BiasedLinear, LayerNorm, Table, drop
 
 INIT_STD = 0.02
@@ -140,12 +140,7 @@ class Bert(nn.Module):
 
     def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Writes config.json and safetensors that `load` and transformers read."""
-        names = self.file_names()
-        if added := [name for name, _ in self.named_parameters() if name not in names]:
-            raise CheckpointError(
-                f"{folder}: BERT's format has no place for '{added[0]}'. Save by the method, or merge."
-            )
-        tensors = {theirs: self.get_parameter(name) for name, theirs in names.items()}
+        tensors = file_tensors(self.named_parameters(), self.file_names(), folder=Path(folder), family="BERT")
         write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
 
     def file_names(self) -> dict[str, str]:

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
-from textfer.errors import CheckpointError, DataError
+from textfer.errors import DataError
 from textfer.models import MODELS
 from textfer.models.attention import Causal, Dense, Ragged, dense_bias, longest, spans_of, token_places
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.gpt_hub import MODEL_TYPES, config_of, is_turned, load, names_of
-from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
+from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
 from textfer.models.layers import BiasedLinear, LayerNorm, Linear, Table, add_dropped, drop
 
 WEIGHT_STD, POSITION_STD = 0.02, 0.01
@@ -192,12 +192,10 @@ class GPT(nn.Module):
     def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Writes config.json and safetensors that `load` and transformers read."""
         names = self.file_names()
-        if added := [name for name, _ in self.named_parameters() if name not in names]:
-            raise CheckpointError(
-                f"{folder}: GPT-2's format has no place for '{added[0]}'. Save by the method, or merge."
-            )
-        weights = {ours: self.get_parameter(ours).detach() for ours in names}
-        tensors = {theirs: weights[ours].t() if is_turned(ours) else weights[ours] for ours, theirs in names.items()}
+        found = file_tensors(self.named_parameters(), names, folder=Path(folder), family="GPT-2")
+        tensors = {
+            theirs: found[theirs].detach().t() if is_turned(ours) else found[theirs] for ours, theirs in names.items()
+        }
         write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
 
     def file_names(self) -> dict[str, str]:

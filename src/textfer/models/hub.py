@@ -183,6 +183,21 @@ def match(files: TensorFiles, wanted: Mapping[str, tuple[str, tuple[int, ...]]],
         raise CheckpointError(f"{files.folder}: {'; '.join(problems)}. Is config.json that of these weights?")
 
 
+def file_tensors(
+    parameters: Iterator[tuple[str, Tensor]], names: Mapping[str, str], *, folder: Path, family: str
+) -> dict[str, Tensor]:
+    """{name in the file: parameter} of all parameters, in the order of `names` (ours → the file's).
+
+    Errors: CheckpointError where `family`'s format has no place for one, as for what a way of transfer has added.
+    """
+    ours = dict(parameters)
+    if added := [name for name in ours if name not in names]:
+        raise CheckpointError(
+            f"{folder}: {family}'s format has no place for '{added[0]}'. Save by the method, or merge."
+        )
+    return {theirs: ours[name] for name, theirs in names.items()}
+
+
 def write_model(
     folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], *, max_shard_bytes: int = MAX_SHARD_BYTES
 ) -> None:

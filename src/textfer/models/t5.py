@@ -20,12 +20,11 @@ from torch.nn import functional as F
 
 from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
-from textfer.errors import CheckpointError
 from textfer.models import MODELS
 from textfer.models.attention import Dense, Ragged, dense_bias, longest, spans_of, token_places
 from textfer.models.blocks import Stack
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
-from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, write_model
+from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
 from textfer.models.layers import Activation, Linear, Table
 from textfer.models.prompt import SoftPrompt
 from textfer.models.t5_hub import MODEL_TYPES, ONE_STACK, config_of, load, names_of
@@ -122,10 +121,7 @@ class T5(nn.Module):
 
     def save(self, folder: Path, *, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Writes config.json and safetensors that `load` and transformers read."""
-        names = self.file_names()
-        if added := [name for name, _ in self.named_parameters() if name not in names]:
-            raise CheckpointError(f"{folder}: T5's format has no place for '{added[0]}'. Save by the method, or merge.")
-        tensors = {theirs: self.get_parameter(name) for name, theirs in names.items()}
+        tensors = file_tensors(self.named_parameters(), self.file_names(), folder=Path(folder), family="T5")
         write_model(Path(folder), config_of(self), tensors, max_shard_bytes=max_shard_bytes)
 
     def file_names(self) -> dict[str, str]:
