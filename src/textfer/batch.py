@@ -1,7 +1,8 @@
 """What flows: row → example → ids → batch → output. Frozen, and nothing else passes between the stages.
 
 Letters for shapes, here and everywhere: B rows of a batch, S input tokens, T target tokens, L tokens of either side,
-D model width, H heads, K width of one head, F feed-forward width, V vocabulary, N tokens of all rows laid end to end.
+D model width, H heads, K width of one head, F feed-forward width, V vocabulary, N tokens of all rows laid end to end,
+E examples, C classes, M tokens that count.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:  # torch takes seconds to import and only models need it
 Row: TypeAlias = Mapping[str, Any]
 Int32: TypeAlias = NDArray[np.int32]
 Float32: TypeAlias = NDArray[np.float32]
+
+NO_TARGET = -100
+"""Where a head need not say anything (torch's own `ignore_index`); of a number, NaN says the same."""
 
 
 class Span(NamedTuple):
@@ -66,6 +70,20 @@ class Ids:
     """[S] which sentence of a pair each input token belongs to; None = 0, the first, everywhere."""
     heads: Mapping[str, Any] = field(default_factory=dict)
     """What each head should say: one number, or [S] one for every input token."""
+    cuts: tuple[int, ...] = ()
+    """Where in `inputs` the example is read anew, once for each of its choices; () = it is read once."""
+
+    @property
+    def num_targets(self) -> float:
+        """What the loss is divided by: the weights of the targets; where only heads learn, what they should say."""
+        if self.weights is not None:
+            return float(self.weights.sum(dtype=np.float64))
+        return float(len(self.targets) or sum(_num_told(np.asarray(value)) for value in self.heads.values()))
+
+
+def _num_told(values: NDArray[Any]) -> int:
+    left_out = np.isnan(values) if values.dtype.kind == "f" else values == NO_TARGET
+    return values.size - int(left_out.sum())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,13 +143,19 @@ class Batch:
     """[B, T] float32"""
     heads: Mapping[str, Tensor] = field(default_factory=dict)
     """Targets of class, span, tag and number heads: [examples] in the order of the runs, or [B, L] one a token."""
+    head_weights: Tensor | None = None
+    """[examples] how much each example's heads count; None = 1."""
+    passes: tuple[int, ...] = ()
+    """How many runs each example has; () = one."""
     origins: tuple[str, ...] = ()
-    """Where the examples come from, run by run."""
+    """Where the examples come from, example by example."""
 
     @property
     def num_targets(self) -> float:
-        """The sum of the weights: what the loss is divided by."""
-        return 0.0 if self.weights is None else float(self.weights.sum())
+        """What the loss is divided by: as `Ids.num_targets` of all examples."""
+        if self.weights is not None:
+            return float(self.weights.sum())
+        return float(sum(_num_told(told.cpu().numpy()) for told in self.heads.values()))
 
     @property
     def num_tokens(self) -> int:
@@ -160,6 +184,16 @@ class Output:
     hidden: Tensor | None = None
     """[B, L, D] last hidden states of the stack that answers"""
     heads: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the loss of a batch with heads is made of, from one pass."""
+
+    heads: Mapping[str, Tensor]
+    """Logits [E, C], or [B, L, C] one for every token; or numbers [E]. As the batch's own `heads`, by name."""
+    states: tuple[Tensor, Tensor, Tensor] | None = None
+    """(states [M, D] ready for `readout`, targets [M], weights [M]) of the words that are named beside."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from textfer.parts import Parts, build_parts, build_stream
 from textfer.recipe import Recipe, find_task, task_names
 from textfer.training.checkpoint import Run, saving
 from textfer.training.distributed import World, world
-from textfer.training.loss import cross_entropy
+from textfer.training.loss import loss_of
 from textfer.training.report import write_report
 from textfer.training.trainer import Summary, fit, resolve_dtype
 
@@ -229,7 +229,7 @@ class Observer:
         total = count = 0.0
         with torch.no_grad():
             for batch in self._held_out:
-                loss = cross_entropy(self._parts.model, batch.to(device))
+                loss = loss_of(self._parts.model, batch.to(device))
                 total, count = total + float(loss.sum), count + float(loss.count)
         return -total / count
 

@@ -14,11 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from textfer.batch import Batch, Ids, Int32, Run, Side, Specials
+from textfer.batch import NO_TARGET, Batch, Ids, Int32, Run, Side, Specials
 
 MAX_OPEN_ROWS = 64
-NO_TARGET = -100
-"""Of a head that says something of every token: where it need not (torch's own `ignore_index`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +153,18 @@ def prefix(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fix
 
 
 def masked(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fixed: bool = False) -> Batch:
-    """Encoder: inputs, some of their tokens hidden. Targets stand where the inputs do; `weights` say which count."""
+    """Encoder: inputs, some of their tokens hidden. Targets stand where the inputs do; `weights` say which count.
+
+    Where heads learn beside, an example counts for them as much as its words do, so that one division serves both.
+    """
     batch = pair(rows, lens, specials, fixed=fixed)
     assert batch.encoder is not None
+    shares = [_weights(ids) for row in rows for ids in row]
     return replace(
         batch,
         targets=_fill(batch.encoder, [[ids.targets for ids in row] for row in rows], np.int64, specials.pad),
         weights=_fill(batch.encoder, [[_weights(ids) for ids in row] for row in rows], np.float32, 0.0),
+        head_weights=torch.tensor([float(share.sum()) for share in shares]) if batch.heads else None,
     )
 
 
@@ -170,30 +173,42 @@ def pair(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fixed
 
     Worked: `[CLS]` a `[SEP]` b b `[SEP]` → types 0 0 0 1 1 1.
     """
-    encoder = _side([[ids.inputs for ids in row] for row in rows], specials.pad, lens.inputs if fixed else None)
     examples = [ids for row in rows for ids in row]
+    runs = [[part for ids in row for part in _passes(ids, ids.inputs)] for row in rows]
+    encoder = _side(runs, specials.pad, lens.inputs if fixed else None)
     if any(ids.types is not None for ids in examples):
-        types = [
-            [np.zeros(len(ids.inputs), np.int32) if ids.types is None else ids.types for ids in row] for row in rows
-        ]
+        types = [[part for ids in row for part in _passes(ids, _types(ids))] for row in rows]
         encoder = replace(encoder, types=_fill(encoder, types, np.int64, 0))
-    return Batch(encoder=encoder, heads=_heads(encoder, rows), origins=tuple(ids.origin for ids in examples))
+    return Batch(
+        encoder=encoder,
+        heads=_heads(encoder, rows),
+        passes=tuple(len(ids.cuts) + 1 for ids in examples) if any(ids.cuts for ids in examples) else (),
+        origins=tuple(ids.origin for ids in examples),
+    )
+
+
+def _passes(ids: Ids, values: Int32) -> list[Int32]:
+    """The stretches of `values`, one a token, that are read by themselves."""
+    return np.split(values, ids.cuts) if ids.cuts else [values]
+
+
+def _types(ids: Ids) -> Int32:
+    return np.zeros(len(ids.inputs), np.int32) if ids.types is None else ids.types
 
 
 def _heads(side: Side, rows: Sequence[Sequence[Ids]]) -> dict[str, torch.Tensor]:
-    """What the heads should say: [examples], or [B, L] with `NO_TARGET` where nothing stands."""
+    """What the heads should say: [examples], or [B, L] one a token; `NO_TARGET` or NaN where nothing is said."""
     examples = [ids for row in rows for ids in row]
-    names = {name: None for ids in examples for name in ids.heads}
-    assert all(ids.heads.keys() == names.keys() for ids in examples), "examples of one batch are for the same heads"
+    samples = {name: np.asarray(value) for ids in examples for name, value in ids.heads.items()}
     found: dict[str, torch.Tensor] = {}
-    for name in names:
-        values = [[np.asarray(ids.heads[name]) for ids in row] for row in rows]
-        flat = [value for row in values for value in row]
-        kind = np.float32 if flat[0].dtype.kind == "f" else np.int64
-        if flat[0].ndim:
-            found[name] = _fill(side, values, kind, NO_TARGET)
+    for name, sample in samples.items():
+        kind, nothing = (np.float32, np.nan) if sample.dtype.kind == "f" else (np.int64, NO_TARGET)
+        if sample.ndim:
+            assert not any(ids.cuts for ids in examples), "what is said of tokens is said in one pass"
+            values = [[ids.heads.get(name, np.full(len(ids.inputs), nothing)) for ids in row] for row in rows]
+            found[name] = _fill(side, values, kind, nothing)
         else:
-            found[name] = torch.from_numpy(np.array(flat, kind))
+            found[name] = torch.from_numpy(np.array([ids.heads.get(name, nothing) for ids in examples], kind))
     return found
 
 

@@ -49,7 +49,7 @@ class Step(NamedTuple):
     cursor: Cursor
     """The place after the step."""
     num_targets: float
-    """The weights of all rows of the step, in all processes: what the loss is divided by."""
+    """`Ids.num_targets` of all rows of the step, in all processes: what the loss is divided by."""
     num_tokens: int
     """Tokens of all rows, both sides; targets that stand where the inputs do are no further tokens."""
 
@@ -285,7 +285,7 @@ class Stream:
             yield Step(
                 [self.arrange(part) for part in _split(step[rank::world], self.options.micro_batch_size)],
                 cursor,
-                num_targets=sum(map(_num_targets, examples)),
+                num_targets=sum(ids.num_targets for ids in examples),
                 num_tokens=sum(len(ids.inputs) + len(ids.targets) * written for ids in examples),
             )
 
@@ -293,10 +293,6 @@ class Stream:
         """Rows laid out for the architecture."""
         options = self.options
         return LAYOUTS[options.layout].arrange(rows, options.lens, options.specials, fixed=options.fixed)
-
-
-def _num_targets(ids: Ids) -> float:
-    return float(len(ids.targets) if ids.weights is None else ids.weights.sum(dtype=np.float64))
 
 
 def _split(rows: list[list[Ids]], size: int | None) -> list[list[list[Ids]]]:

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from textfer.batch import Batch, Output, Run, Side
+from textfer.batch import Batch, Output, Run, Side, Told
 from textfer.config import Options, build
 from textfer.errors import ConfigError, DataError
 from textfer.models import MODELS
@@ -190,17 +190,21 @@ class Bert(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """[B, L, D] last states; in `ragged` form zeros where nothing stands."""
-        return self.layer_states(batch)[-1]
+        side, way = self._reading(batch)
+        *_, x = self._states(side, way)
+        return self._laid(x, side, way)
 
     def layer_states(self, batch: Batch) -> list[Tensor]:
         """[B, L, D] states of the embeddings and after every layer, bottom to top."""
         side, way = self._reading(batch)
-        found = list(self._states(side, way))
-        places = way.places
-        if places is None:
-            return found
-        empty = found[0].new_zeros(side.ids.numel(), found[0].shape[-1])
-        return [empty.index_copy(0, places, one).view(*side.ids.shape, -1) for one in found]
+        return [self._laid(x, side, way) for x in self._states(side, way)]
+
+    def _laid(self, x: Tensor, side: Side, way: Reading) -> Tensor:
+        """[N, D] or [B, L, D] → [B, L, D]"""
+        if way.places is None:
+            return x
+        empty = x.new_zeros(side.ids.numel(), x.shape[-1])
+        return empty.index_copy(0, way.places, x).view(*side.ids.shape, -1)
 
     def pooled(self, hidden: Tensor, runs: tuple[Run, ...]) -> Tensor:
         """[B, L, D] last states → [E, D]: the first token of each example through a dense layer and a tanh."""
@@ -216,12 +220,28 @@ class Bert(nn.Module):
 
         Errors: ConfigError when the model has no head for words.
         """
+        side, way = self._reading(batch)
+        *_, x = self._states(side, way)
+        return self._named(x, batch, way)
+
+    def read(self, batch: Batch) -> Told:
+        """Which sentences follow, [E, 2], and the states of the hidden words, from one pass.
+
+        Errors: ConfigError when the model lacks one of the two heads.
+        """
+        if self.next_sentence is None:
+            raise ConfigError("model: this BERT has no head next_sentence. Set model.next_sentence = true.")
+        side, way = self._reading(batch)
+        *_, x = self._states(side, way)
+        pooled = self.pooled(self._laid(x, side, way), side.runs)
+        return Told({"next_sentence": self.next_sentence(pooled)}, self._named(x, batch, way))
+
+    def _named(self, x: Tensor, batch: Batch, way: Reading) -> tuple[Tensor, Tensor, Tensor]:
+        """What `states` gives, from the last states."""
         assert batch.targets is not None, "a batch without targets has no loss"
         assert batch.weights is not None, "a batch without weights has no loss"
         if self.masked_lm is None:
             raise ConfigError("model: this BERT has no head that guesses words. Start from weights with masked_lm.")
-        side, way = self._reading(batch)
-        *_, x = self._states(side, way)
         if way.places is None:
             x = x.flatten(0, 1)
         targets, weights = way.taken(batch.targets).flatten(), way.taken(batch.weights).flatten()

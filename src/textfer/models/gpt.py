@@ -287,15 +287,17 @@ class GPT(nn.Module):
         return list(self.layers)  # type: ignore[arg-type]
 
     def _side(self, batch: Batch) -> Side:
-        assert batch.decoder is not None, "a batch needs a decoder side"
-        assert batch.encoder is None, "GPT reads its inputs from the decoder side"
+        """The decoder's side; of a text that is only read, the encoder's."""
+        side = batch.decoder or batch.encoder
+        assert side is not None, "a batch needs a side"
+        assert batch.encoder is None or batch.decoder is None, "GPT reads its inputs from the decoder side"
         assert batch.prefix is None, "GPT's tokens see only what came before"
         if not torch.compiler.is_compiling():
-            lens = [run.end - run.start for run in batch.decoder.runs]
+            lens = [run.end - run.start for run in side.runs]
             if lens and max(lens) > self.max_len:
                 origin = batch.origins[lens.index(max(lens))] if batch.origins else ""
                 raise DataError(self._too_long(origin or "a text", max(lens)))
-        return batch.decoder
+        return side
 
     def _too_long(self, where: str, length: int) -> str:
         return (

@@ -1,16 +1,17 @@
-"""Cross-entropy that never holds all logits, returned as (sum, count).
+"""What training makes small, returned as (sum, count): cross-entropy that never holds all logits, and heads' losses.
 
-Letters: M target positions that count, D model width, V vocabulary.
+Letters: M target positions that count, D model width, V vocabulary, E examples, C classes, B rows, L tokens of a row.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from textfer.batch import Batch, Loss
+from textfer.batch import NO_TARGET, Batch, Loss, Told
 from textfer.models.layers import product
 
 CHUNK_NUMBERS = 1 << 23
@@ -26,6 +27,14 @@ class Readable(Protocol):
 
     def readout(self) -> tuple[Tensor, Tensor | None]:
         """(weight [V, D], bias [V] or None) that turn hidden states into logits."""
+        ...
+
+
+class HeadReadable(Readable, Protocol):
+    """What a model with heads must offer besides."""
+
+    def read(self, batch: Batch) -> Told:
+        """What its heads say of the batch, and the states of the words that are named beside."""
         ...
 
 
@@ -82,17 +91,50 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return hidden, weight, bias, None, None, None
 
 
+def loss_of(model: Readable, batch: Batch, *, z_loss: float = 0.0) -> Loss:
+    """The batch's summed loss and what it is divided by: words by cross-entropy, heads each by their own.
+
+    A head that names classes, or places, learns by cross-entropy; one that says numbers by squared error. Where words
+    and heads learn together the sums are added: an example's heads weigh as much as its words (`Batch.head_weights`).
+    """
+    if not batch.heads:
+        return cross_entropy(model, batch, z_loss=z_loss)
+    told = cast(HeadReadable, model).read(batch)
+    total = torch.stack([_head_loss(told.heads[name], wanted, batch) for name, wanted in batch.heads.items()]).sum()
+    if told.states is not None:
+        total = total + _words_loss(model, *told.states, z_loss)
+    return Loss(total, total.new_tensor(batch.num_targets))
+
+
 def cross_entropy(model: Readable, batch: Batch, *, z_loss: float = 0.0) -> Loss:
     """The batch's summed loss and summed weights.
 
     `z_loss`: weight of log²Z, which keeps the logits from drifting (t5x trains with 1e-4).
     """
-    hidden, targets, weights = model.states(batch)
+    states, targets, weights = model.states(batch)
+    return Loss(_words_loss(model, states, targets, weights, z_loss), weights.sum())
+
+
+def _words_loss(model: Readable, states: Tensor, targets: Tensor, weights: Tensor, z_loss: float) -> Tensor:
     weight, bias = model.readout()
-    if torch.is_autocast_enabled(hidden.device.type):
-        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
-    with torch.autocast(hidden.device.type, enabled=False):
+    if torch.is_autocast_enabled(states.device.type):
+        states = states.to(torch.get_autocast_dtype(states.device.type))
+    with torch.autocast(states.device.type, enabled=False):
         total: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, weight, bias, targets, weights.to(torch.float32), z_loss
+            states, weight, bias, targets, weights.to(torch.float32), z_loss
         )
-    return Loss(total, weights.sum())
+    return total
+
+
+def _head_loss(said: Tensor, wanted: Tensor, batch: Batch) -> Tensor:
+    """The sum over what is wanted: numbers [E], one of C classes [E], or one of them for every token [B, L]."""
+    said = said.float()
+    if wanted.dtype.is_floating_point:
+        told = ~wanted.isnan()
+        errors = torch.where(told, said - torch.where(told, wanted, 0), 0).square()
+    else:
+        errors = F.cross_entropy(said.flatten(0, -2), wanted.flatten(), ignore_index=NO_TARGET, reduction="none")
+    if batch.head_weights is not None:
+        assert errors.shape == batch.head_weights.shape, "beside words, heads say one thing an example"
+        errors = errors * batch.head_weights
+    return errors.sum()

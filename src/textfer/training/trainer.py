@@ -30,7 +30,7 @@ from textfer.errors import CheckpointError, ConfigError, MachineError, NotFinite
 from textfer.training.checkpoint import OPTIMIZER, Run, load_optimizer, optimizer_tensors, read_state
 from textfer.training.distributed import World
 from textfer.training.events import Events
-from textfer.training.loss import Readable, cross_entropy
+from textfer.training.loss import Readable, loss_of
 from textfer.training.optim import OptimOptions, lr_at, make_optimizer
 from textfer.training.process import Signals, keep_blocks
 
@@ -118,7 +118,7 @@ class Summary:
 class _Step(nn.Module):
     """A model's summed loss as a forward pass, which is what DistributedDataParallel wraps.
 
-    Only `states` is compiled: what follows it selects and chunks by lengths that differ in every batch.
+    Only `states` and `read` are compiled: what follows them selects and chunks by lengths that differ in every batch.
     """
 
     def __init__(self, model: Trainable, options: TrainOptions) -> None:
@@ -127,10 +127,12 @@ class _Step(nn.Module):
         self.z_loss = options.z_loss
         self.states = torch.compile(model.states) if options.compile else model.states
         self.readout = model.readout
+        if hasattr(model, "read"):  # it has heads
+            self.read = torch.compile(model.read) if options.compile else model.read
 
     def forward(self, batch: Batch) -> Tensor:
         """The summed loss."""
-        return cross_entropy(self, batch, z_loss=self.z_loss).sum
+        return loss_of(self, batch, z_loss=self.z_loss).sum
 
 
 class _Taken(NamedTuple):
