@@ -82,16 +82,17 @@ class RelativeBias(Table):
         super().__init__(num_buckets, num_heads)
         self.max_distance, self.both_ways = max_distance, both_ways
 
-    def at(self, distance: Tensor) -> Tensor:
-        """[…] distances (key − query) → […, H]"""
-        size = self.num_embeddings
-        buckets = relative_buckets(distance, both_ways=self.both_ways, num_buckets=size, max_distance=self.max_distance)
+    def at(self, distance: Tensor, *, both_ways: bool | None = None) -> Tensor:
+        """[…] distances (key − query) → […, H]; `both_ways` where one table is read in another way than its own."""
+        size, ways = self.num_embeddings, self.both_ways if both_ways is None else both_ways
+        buckets = relative_buckets(distance, both_ways=ways, num_buckets=size, max_distance=self.max_distance)
         return F.embedding(buckets, self.weight)
 
-    def square(self, length: int) -> Tensor:
+    def square(self, length: int, *, both_ways: bool | None = None) -> Tensor:
         """[H, L, L] for L consecutive tokens."""
         count = torch.arange(2 * length, device=self.weight.device)
-        return toeplitz(self.at(torch.where(count < length, count, count - 2 * length)).t(), length)
+        distances = torch.where(count < length, count, count - 2 * length)
+        return toeplitz(self.at(distances, both_ways=both_ways).t(), length)
 
 
 @dataclass(frozen=True, slots=True)

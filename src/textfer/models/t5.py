@@ -60,12 +60,20 @@ class T5Options(Options):
     """Added to the mean square before its root is taken."""
     arrangement: Literal["encdec", "causal", "prefix"] = "encdec"
     """Encoder and decoder; or one stack that sees what came before, without or with a prefix seen by all."""
+    share_stacks: bool = False
+    """The encoder is the decoder without its attention to the encoder: half of the parameters (T5 §3.2.2)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.arrangement != "encdec" and self.num_decoder_layers is not None:
             raise ValueError(
                 f"arrangement '{self.arrangement}' has one stack, expected no num_decoder_layers. Set num_layers."
+            )
+        if self.share_stacks and self.arrangement != "encdec":
+            raise ValueError(f"share_stacks goes with arrangement 'encdec', got '{self.arrangement}'. Drop one.")
+        if self.share_stacks and self.decoder_depth != self.num_layers:
+            raise ValueError(
+                f"share_stacks: num_decoder_layers is {self.decoder_depth}, expected num_layers ({self.num_layers})."
             )
         if self.max_distance <= self.num_buckets // 2:
             raise ValueError(
@@ -99,7 +107,8 @@ class T5(nn.Module):
         self.attention: Literal["auto", "ragged", "dense"] = "auto"
         self.embedding = Table(vocab_size, options.model_dim)
         encdec = options.arrangement == "encdec"
-        self.encoder = Stack(options, options.num_layers, cross=False, both_ways=True) if encdec else None
+        own = encdec and not options.share_stacks
+        self.encoder = Stack(options, options.num_layers, cross=False, both_ways=True) if own else None
         both_ways = options.arrangement == "prefix"
         self.decoder = Stack(options, options.decoder_depth, cross=encdec, both_ways=both_ways)
         self.output = None if options.tie_output else Linear(options.model_dim, vocab_size)
@@ -256,6 +265,11 @@ class T5(nn.Module):
     def _read(self, hidden: Tensor) -> Tensor:
         return F.linear(self._scaled(hidden), self.readout()[0])
 
+    def _reader(self) -> Stack:
+        """The stack that reads inputs: where stacks are shared the decoder, which then looks at no memory."""
+        assert self.options.arrangement == "encdec", f"arrangement '{self.options.arrangement}' has no encoder"
+        return self.decoder if self.encoder is None else self.encoder
+
     # Examples end to end
 
     def _ragged(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -266,9 +280,8 @@ class T5(nn.Module):
         embedded = torch.split(self._embed(ids), [len(index) for index in places])  # one table look-up, one gradient
         memory = None
         if batch.encoder is not None:
-            assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
-            spans = spans_of(batch.encoder.runs)
-            memory = self.encoder(embedded[0], Ragged(spans, self.encoder.relative_bias.square(longest(spans))))
+            spans, stack = spans_of(batch.encoder.runs), self._reader()
+            memory = stack(embedded[0], Ragged(spans, stack.relative_bias.square(longest(spans), both_ways=True)))
         if batch.decoder is None:
             assert memory is not None
             return memory, places[0]
@@ -315,11 +328,11 @@ class T5(nn.Module):
 
     def _dense_encoder(self, side: Side) -> Tensor:
         """[B, S, D] the encoder's last states"""
-        assert self.encoder is not None, f"arrangement '{self.options.arrangement}' has no encoder"
+        stack = self._reader()
         x = self._embed(side.ids)
         sees = side.segments[:, :, None] == side.segments[:, None, :]
-        bias = dense_bias(sees, self.encoder.relative_bias.square(side.ids.shape[1]), self._compute_dtype())
-        memory: Tensor = self.encoder(x, Dense(bias))
+        relative = stack.relative_bias.square(side.ids.shape[1], both_ways=True)
+        memory: Tensor = stack(x, Dense(dense_bias(sees, relative, self._compute_dtype())))
         return memory
 
     # One token after the other

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="T5")
 MODEL_TYPES = ("t5", "mt5")
 ONE_STACK = "textfer_t5"
-"""model_type of decoder-only stacks, which the reference does not have."""
+"""model_type of what the reference does not have: decoder-only stacks, and one stack that reads and writes."""
 
 FIELDS = {
     "d_model": "model_dim",
@@ -42,6 +42,8 @@ FIELDS = {
 DEFAULTS = {"d_model": 512, "d_ff": 2048, "d_kv": 64, "num_heads": 8, "num_layers": 6, "dropout_rate": 0.1}
 """What the reference takes where a file says nothing."""
 DEFAULT_VOCAB = 32128
+OURS = ("arrangement", "share_stacks")
+"""Options that only our own files hold."""
 FEED_FORWARD = {"relu": "relu", "gated-gelu": "gated_gelu", "gated-silu": "gated_silu"}
 TYPES = {int: "a whole number", bool: "true or false"}
 COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -71,7 +73,7 @@ def theirs(name: str, *, gated: bool, cross: bool) -> str:
 
 def names_of(model: T5) -> dict[str, str]:
     """Our parameter → the reference's tensor, for all parameters in order but what a way of transfer added."""
-    gated, cross = model.options.feed_forward != "relu", model.encoder is not None
+    gated, cross = model.options.feed_forward != "relu", model.options.arrangement == "encdec"
     names = [name for name, _ in model.named_parameters() if not ADDED & set(name.split("."))]
     return {name: theirs(name, gated=gated, cross=cross) for name in names}
 
@@ -80,10 +82,11 @@ def config_of(model: T5) -> dict[str, Any]:
     """config.json for these options, right for both generations of its readers."""
     options = model.options
     encdec = options.arrangement == "encdec"
+    known = encdec and not options.share_stacks
     kind = next(key for key, value in FEED_FORWARD.items() if value == options.feed_forward)
     values: dict[str, Any] = {
-        "architectures": ["T5ForConditionalGeneration" if encdec else "TextferT5"],
-        "model_type": "t5" if encdec else ONE_STACK,
+        "architectures": ["T5ForConditionalGeneration" if known else "TextferT5"],
+        "model_type": "t5" if known else ONE_STACK,
         "vocab_size": model.vocab_size,
         **{key: getattr(options, name) for key, name in FIELDS.items()},
         "num_decoder_layers": options.decoder_depth if encdec else None,
@@ -99,7 +102,9 @@ def config_of(model: T5) -> dict[str, Any]:
         "initializer_factor": 1.0,
         "use_cache": True,
     }
-    return values if encdec else {**values, "arrangement": options.arrangement}
+    if known:
+        return values
+    return {**values, "arrangement": options.arrangement, "share_stacks": options.share_stacks}
 
 
 def options_of(config: Mapping[str, Any], files: TensorFiles) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def options_of(config: Mapping[str, Any], files: TensorFiles) -> dict[str, Any]:
         "feed_forward": FEED_FORWARD[kind],
         "tie_output": not own,
         "scale_output": bool(config.get("scale_decoder_outputs", flag)),
-        "arrangement": config.get("arrangement", "encdec") if config.get("model_type") == ONE_STACK else "encdec",
+        **({name: config[name] for name in OURS if name in config} if config.get("model_type") == ONE_STACK else {}),
     }
 
 
