@@ -19,7 +19,7 @@ from textfer.config import Options
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.sentence_pairs import framed
 from textfer.errors import CheckpointError, ConfigError
-from textfer.models import Model, load_model
+from textfer.models import Model, load_reader
 from textfer.models.hub import find_model, read_json
 from textfer.tokenizers import Tokenizer, load_tokenizer
 
@@ -64,7 +64,7 @@ class Embedder:
         Errors: CheckpointError when a file is damaged or missing, or the rule is one that is not known here.
         """
         folder = find_model(name)
-        return cls(load_model(folder).to(device).eval(), load_tokenizer(folder), rule_of(folder))
+        return cls(load_reader(folder).to(device).eval(), load_tokenizer(folder), rule_of(folder))
 
     def vectors(self, texts: Sequence[str], *, batch_size: int = 32) -> Float32:
         """[E, D] one vector a text, in the order of the texts; long texts lose their end."""

@@ -31,10 +31,10 @@ from house import (
 import textfer
 
 RANKS: dict[str, float] = {
-    **dict.fromkeys(("batch", "config", "errors", "draws"), 0),
+    **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
-    **dict.fromkeys(("adapt", "embed", "generate", "choices"), 3),
+    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read"), 3),
     **dict.fromkeys(("training", "evaluate", "suites", "answer", "corpus"), 4),
     **dict.fromkeys(
         ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5

@@ -118,7 +118,14 @@ def as_generator(model: Model, *, where: str) -> Generator:
 
 
 def load_model(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:
-    """The model of a hub-format folder, of whatever family its config.json names."""
+    """The model of a folder, of whatever family its config.json names; with heads where heads.json lies beside."""
+    from textfer.models.headed import RECORD, Headed
+
+    return (Headed.load if (folder / RECORD).exists() else load_reader)(folder, options, dtype=dtype)
+
+
+def load_reader(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:
+    """The same without heads of ours."""
     from textfer.models.hub import family_of, read_config
 
     return family_of(read_config(folder), folder).load(folder, options, dtype=dtype)

@@ -105,6 +105,8 @@ class Bert(nn.Module):
 
     options_class: ClassVar[type[Options]] = BertOptions
     model_types: ClassVar[tuple[str, ...]] = MODEL_TYPES
+    pooling: ClassVar[str] = "first"
+    """The token whose state stands for a text: `[CLS]`."""
     load_report: LoadReport | None = None
     """Where the tensors of the file went, for a model that was loaded."""
 
@@ -247,6 +249,12 @@ class Bert(nn.Module):
         targets, weights = way.taken(batch.targets).flatten(), way.taken(batch.weights).flatten()
         where = (weights > 0).nonzero().squeeze(1)
         return self.masked_lm(x[where]), targets[where], weights[where]
+
+    def bare(self) -> Self:
+        """The same model without the heads of its pre-training, which heads for tasks have no use for."""
+        self.masked_lm = self.next_sentence = None
+        self.options = self.options.model_copy(update={"masked_lm": False, "next_sentence": False})
+        return self
 
     def readout(self) -> tuple[Tensor, Tensor | None]:
         """([V, D] the embedding table, [V] bias) of the output layer."""

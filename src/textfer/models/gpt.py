@@ -160,6 +160,8 @@ class GPT(nn.Module):
 
     options_class: ClassVar[type[Options]] = GPTOptions
     model_types: ClassVar[tuple[str, ...]] = MODEL_TYPES
+    pooling: ClassVar[str] = "last"
+    """The token whose state stands for a text: only the last has seen all of it."""
     load_report: LoadReport | None = None
     """Where the tensors of the file went, for a model that was loaded."""
 

@@ -1,0 +1,302 @@
+"""A model that reads, and the heads that say what it understood: BERT's way, and GPT-1's.
+
+Letters: B rows, L tokens of a row, R runs (an example is one run, or one for each of its choices), E examples, C classes
+or choices, D model width.
+Source: Devlin et al. 2019, arXiv 1810.04805 §4; Radford et al. 2018, "Improving Language Understanding by Generative
+Pre-Training", §3.2–3.3.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from textfer.batch import Batch, Output, Side, Told
+from textfer.config import Options
+from textfer.errors import CheckpointError, ConfigError
+from textfer.heads import Head
+from textfer.models import Model
+from textfer.models.hub import read_json
+from textfer.models.layers import BiasedLinear, drop
+
+RECORD, TENSORS = "heads.json", "heads.safetensors"
+FORMAT = 1
+INIT_STD = 0.02
+Pooling = Literal["first", "last", "mean"]
+
+
+class HeadOptions(Options):
+    """How heads learn from what was read."""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """On the states that the heads see."""
+    pooling: Pooling | None = None
+    """The state of a whole text: its first token's, its last token's, or the mean. None = as suits the reader."""
+    lm_weight: float = Field(0.0, ge=0)
+    """GPT only: the weight of naming every next word beside, each text's mean (GPT-1: 0.5)."""
+
+
+class Reader(Model, Protocol):
+    """A model that gives every token a state."""
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """[B, L, D] last states of what the encoder's side holds."""
+        ...
+
+
+class Runs(NamedTuple):
+    """Where the runs of a side are, as tensors."""
+
+    rows: Tensor
+    """[R]"""
+    starts: Tensor
+    """[R]"""
+    ends: Tensor
+    """[R]"""
+
+
+class Headed(nn.Module):
+    """A reader with heads. Batches come from the layout `pair`."""
+
+    options_class: ClassVar[type[Options]] = HeadOptions
+    model_types: ClassVar[tuple[str, ...]] = ()
+    """None: a folder with heads.json is one, whatever its reader is."""
+
+    def __init__(self, reader: Model, heads: Sequence[Head], options: HeadOptions | None = None) -> None:
+        super().__init__()
+        if not hasattr(reader, "hidden"):
+            raise ConfigError(f"model: a {type(reader).__name__} gives tokens no states for heads. Name an encoder.")
+        self.reader = cast(nn.Module, reader.bare() if hasattr(reader, "bare") else reader)
+        self.options = options or HeadOptions()
+        self.kinds = {head.name: head for head in heads}
+        assert len(self.kinds) == len(heads), "heads have names of their own"
+        self.pooling = cast(Pooling, self.options.pooling or getattr(reader, "pooling", "mean"))
+        self.vocab_size = reader.vocab_size
+        dim = width_of(reader)
+        whole = any(head.kind in ("class", "number", "choice") for head in heads)
+        own = getattr(reader, "pooler", None)
+        self.dense = BiasedLinear(dim, dim) if whole and self.pooling == "first" and own is None else None
+        self.heads = nn.ModuleDict({head.name: BiasedLinear(dim, head.num_outputs) for head in heads})
+        if self.options.lm_weight and not hasattr(reader, "begin"):
+            raise ConfigError(
+                f"head.lm_weight: cannot take effect, a {type(reader).__name__} names no next words. Drop it."
+            )
+        for _, weight in self.own_parameters():
+            if weight.dim() > 1:
+                nn.init.normal_(weight, std=INIT_STD)
+            else:
+                nn.init.zeros_(weight)
+
+    @classmethod
+    def make(cls, options: Mapping[str, Any], *, vocab_size: int) -> Self:
+        """Never: a reader comes first."""
+        raise AssertionError("heads are put upon a reader")
+
+    @classmethod
+    def load(cls, folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Self:
+        """The reader of a folder with its heads; `options` replace those of the reader.
+
+        Errors: CheckpointError when a tensor is missing, left over or misshapen, or a file damaged.
+        """
+        from textfer.models import load_reader
+
+        made = cls.around(load_reader(folder, options, dtype=dtype), folder)
+        return made if dtype is None else made.to(dtype)
+
+    @classmethod
+    def around(cls, reader: Model, folder: Path) -> Self:
+        """The reader with the heads that the folder holds.
+
+        Errors: CheckpointError when they do not fit, or a file is damaged.
+        """
+        heads, options = heads_in(folder)
+        made = cls(reader, heads, options)
+        try:
+            tensors = load_file(folder / TENSORS)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{folder / TENSORS}: cannot be read ({error}). Copy it again.") from None
+        own = dict(made.own_parameters())
+        misshapen = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
+        if wrong := sorted(misshapen | (own.keys() ^ tensors.keys())):
+            raise CheckpointError(
+                f"{folder / TENSORS}: '{wrong[0]}' is missing, left over or misshapen. Copy it again."
+            )
+        with torch.no_grad():
+            for name, weight in own.items():
+                weight.copy_(tensors[name])
+        return made
+
+    def save(self, folder: Path) -> None:
+        """Writes the reader in its own format, and the heads beside it."""
+        self.base.save(folder)
+        self.save_heads(folder)
+
+    def save_heads(self, folder: Path) -> None:
+        """Writes heads.json and heads.safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: weight.detach().cpu().contiguous() for name, weight in self.own_parameters()}
+        save_file(tensors, folder / TENSORS, {"format": "pt"})
+        heads = [head.model_dump(mode="json") for head in self.kinds.values()]
+        record = {"format": FORMAT, "options": self.options.model_dump(mode="json"), "heads": heads}
+        (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @property
+    def base(self) -> Reader:
+        """The reader."""
+        return cast(Reader, self.reader)
+
+    @property
+    def layout(self) -> str:
+        """The name of the layout that makes its batches."""
+        return "pair"
+
+    @property
+    def max_len(self) -> int | None:
+        """The reader's."""
+        return self.base.max_len
+
+    def own_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """(name, parameter) of what is not the reader's."""
+        return ((name, weight) for name, weight in self.named_parameters() if not name.startswith("reader."))
+
+    def file_names(self) -> dict[str, str]:
+        """Our parameter of the reader → the reference's tensor; heads have a file of their own."""
+        return {f"reader.{ours}": theirs for ours, theirs in cast(Any, self.reader).file_names().items()}
+
+    def depth(self) -> list[list[str]]:
+        """Names of all parameters, bottom to top; the heads belong to the top layer."""
+        groups = [[f"reader.{name}" for name in group] for group in self.base.depth()]
+        groups[-1] += [name for name, _ in self.own_parameters()]
+        return groups
+
+    # What a batch says
+
+    def forward(self, batch: Batch) -> Output:
+        """What every head says of every example, and the last states [B, L, D]."""
+        told, hidden = self._read(batch)
+        return Output(hidden=hidden, heads=told)
+
+    def read(self, batch: Batch) -> Told:
+        """What every head says: [E, C] of classes and choices, [E] numbers, [E, L] of places, [B, L, C] of tags."""
+        told, hidden = self._read(batch)
+        return Told(told, self._next_words(batch, hidden) if self.options.lm_weight else None)
+
+    def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Never: heads learn from `read`."""
+        raise AssertionError("a model with heads names no words by itself")
+
+    def readout(self) -> tuple[Tensor, Tensor | None]:
+        """The reader's: of the next words that GPT-1 names beside."""
+        return self.base.readout()
+
+    def _read(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        side = batch.encoder
+        assert side is not None, "heads read the encoder's side"
+        hidden = self.base.hidden(Batch(encoder=side, origins=batch.origins if not batch.passes else ()))
+        seen = drop(hidden, self.options.dropout if self.training else 0.0)
+        runs = _runs(side)
+        told: dict[str, Tensor] = {}
+        kinds = {head.kind for head in self.kinds.values()}
+        whole = self._whole(hidden, runs) if kinds & {"class", "number", "choice"} else None
+        for name, head in self.kinds.items():
+            part = self.heads[name]
+            if head.kind == "tag":
+                told[name] = part(seen)
+            elif head.kind == "span":
+                told[f"{name}.start"], told[f"{name}.end"] = _by_run(part(seen), runs)
+            else:
+                assert whole is not None
+                told[name] = _of_examples(part(whole), batch.passes, head)
+        return told, hidden
+
+    def _whole(self, hidden: Tensor, runs: Runs) -> Tensor:
+        """[B, L, D] → [R, D] the state of every run."""
+        length = hidden.shape[1]
+        if self.pooling == "mean":
+            count = torch.arange(length, device=hidden.device)
+            inside = (count >= runs.starts[:, None]) & (count < runs.ends[:, None])
+            states = torch.where(inside[..., None], hidden[runs.rows], 0).sum(1) / (runs.ends - runs.starts)[:, None]
+        else:
+            at = runs.starts if self.pooling == "first" else runs.ends - 1
+            states = hidden.flatten(0, 1)[runs.rows * length + at]
+        dense = self.dense if self.dense is not None else getattr(self.reader, "pooler", None)
+        if self.pooling == "first" and dense is not None:
+            states = torch.tanh(dense(states))
+        return drop(states, self.options.dropout if self.training else 0.0)
+
+    def _next_words(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(states, next words, weights): every example's weights sum to `lm_weight`, whatever its length."""
+        side = batch.encoder
+        assert side is not None
+        segments = side.segments
+        follows = (segments[:, :-1] == segments[:, 1:]) & (segments[:, 1:] > 0)
+        weights = torch.zeros_like(follows, dtype=torch.float32)
+        passes = iter(side.runs)
+        for count in batch.passes or (1,) * len(side.runs):
+            runs = [next(passes) for _ in range(count)]
+            total = sum(end - start - 1 for _, start, end in runs)
+            for row, start, end in runs:
+                weights[row, start : end - 1] = self.options.lm_weight / max(total, 1)
+        where = follows & (weights > 0)
+        return hidden[:, :-1][where], side.ids[:, 1:][where], weights[where]
+
+
+def width_of(reader: Model) -> int:
+    """D, the width of a reader's states."""
+    return int(getattr(reader, "state_dim", None) or cast(Any, reader).options.model_dim)
+
+
+def heads_in(folder: Path) -> tuple[list[Head], HeadOptions]:
+    """The heads that a folder's heads.json names. Errors: CheckpointError."""
+    record = read_json(folder / RECORD)
+    try:
+        if record["format"] != FORMAT:
+            raise ValueError(f"format is {record['format']!r}, expected {FORMAT}")
+        heads = [Head.model_validate(one) for one in record["heads"]]
+        return heads, HeadOptions.model_validate(record["options"])
+    except (KeyError, TypeError, ValueError, ValidationError) as error:
+        why = str(error).splitlines()[0]
+        raise CheckpointError(f"{folder / RECORD}: does not describe heads ({why}). Copy it again.") from None
+
+
+def _runs(side: Side) -> Runs:
+    table = torch.tensor([tuple(run) for run in side.runs], device=side.ids.device).view(-1, 3)
+    return Runs(*table.unbind(1))
+
+
+def _by_run(said: Tensor, runs: Runs) -> tuple[Tensor, Tensor]:
+    """[B, L, 2] → two of [R, longest run]; −inf beyond a run's end."""
+    lens = runs.ends - runs.starts
+    count = torch.arange(int(lens.max()), device=said.device)
+    inside = count < lens[:, None]
+    places = (runs.rows[:, None] * said.shape[1] + runs.starts[:, None] + count).clamp(
+        max=said.shape[0] * said.shape[1] - 1
+    )
+    found = torch.where(inside[..., None], said.flatten(0, 1)[places].float(), -math.inf)
+    return found[..., 0], found[..., 1]
+
+
+def _of_examples(said: Tensor, passes: tuple[int, ...], head: Head) -> Tensor:
+    """[R, outputs] → [E, C] for classes, [E] for a number, [E, most choices] for choices.
+
+    What is read several times counts once: the passes of a class or number are added up (GPT-1's similarity).
+    """
+    said = said.float()
+    counts = torch.tensor(passes or (1,) * len(said), device=said.device)
+    example = torch.repeat_interleave(torch.arange(len(counts), device=said.device), counts)
+    if head.kind == "choice":
+        first = counts.cumsum(0) - counts
+        place = torch.arange(len(said), device=said.device) - first[example]
+        table = said.new_full((len(counts), int(counts.max())), -math.inf)
+        return table.index_put((example, place), said[:, 0])
+    added = said if not passes else said.new_zeros(len(counts), said.shape[1]).index_add(0, example, said)
+    return added[:, 0] if head.kind == "number" else added
