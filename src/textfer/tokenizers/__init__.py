@@ -1,6 +1,6 @@
 """Text in, ids out, and back: SentencePiece, bytes, and what the `tokenizers` library reads; and training."""
 
-from textfer.tokenizers.base import Kind, Piece, Tokenizer, inspect
+from textfer.tokenizers.base import Kind, Piece, Places, Tokenizer, inspect
 from textfer.tokenizers.byte import Bytes
 from textfer.tokenizers.hub import Subwords, load_tokenizer
 from textfer.tokenizers.pieces import SentencePiece
@@ -11,6 +11,7 @@ __all__ = [
     "Coverage",
     "Kind",
     "Piece",
+    "Places",
     "Report",
     "SentencePiece",
     "Subwords",

@@ -16,12 +16,15 @@ from textfer.errors import DataError, MachineError
 
 TokenIds: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
 Kind: TypeAlias = Literal["known", "byte", "unknown", "sentinel", "special"]
+Places: TypeAlias = NDArray[np.int64]
+"""[n, 2] where each of n tokens stands in its text: start and end in characters (code points), end exclusive."""
 
 ROW_MULTIPLE = 128
 """Embedding tables with sentinels are rounded up to a multiple of this, as T5's 32,100 ids became 32,128 rows."""
 NUM_SENTINELS = 100
 SENTINEL = re.compile(r"<extra_id_(0|[1-9][0-9]{0,5})>")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_WHITE_SPACE = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
 
 
 class Piece(NamedTuple):
@@ -53,6 +56,19 @@ class Tokenizer(Protocol):
     def encode_many(self, texts: Sequence[str]) -> list[Int32]:
         """The same for many texts at once: faster, and as arrays (which may be read-only)."""
 
+    def encode_places(self, text: str) -> tuple[Int32, Places]:
+        """The ids of `encode`, and the place of each token in the text as it was given.
+
+        No place begins or ends with white space. A token that stands for white space alone has an empty place at its
+        end, and so has one that stands for nothing (the space that SentencePiece puts before a text). Of a character
+        that became several (`½`, or the bytes of one without a piece), every token has the place of the whole
+        character; of characters that became one, of all of them. Characters that the vocabulary drops (control
+        characters, the accents of an uncased WordPiece) lie inside a place or between two.
+        """
+
+    def encode_places_many(self, texts: Sequence[str]) -> list[tuple[Int32, Places]]:
+        """The same for many texts at once. The ids may be read-only."""
+
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark, without padding; sentinels are shown as `<extra_id_N>`."""
 
@@ -83,6 +99,24 @@ def split_at_sentinels(text: str, num_sentinels: int) -> list[str | int]:
             parts += [text[end : match.start()], int(match[1])]
             end = match.end()
     return [part for part in [*parts, text[end:]] if part != ""]
+
+
+def trimmed(text: str, places: Places) -> Places:
+    """The places without white space at their ends; of those that are nothing else, the end, twice."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    plain = ~np.isin(codes, _WHITE_SPACE)
+    at = np.arange(len(codes) + 1)
+    begins = np.append(np.where(plain, at[:-1], len(codes)), len(codes))
+    next_begin = np.minimum.accumulate(begins[::-1])[::-1]  # of each character: where the first plain one from it on is
+    last_end = np.maximum.accumulate(np.append(0, np.where(plain, at[1:], 0)))
+    start = np.minimum(next_begin[places[:, 0]], places[:, 1])
+    return np.stack([start, np.maximum(last_end[places[:, 1]], start)], axis=1).astype(np.int64)
+
+
+def utf8_sizes(text: str) -> NDArray[np.int64]:
+    """[characters] how many bytes each has in UTF-8."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    return np.searchsorted([0x80, 0x800, 0x10000], codes, side="right") + 1
 
 
 def listed(ids: TokenIds) -> list[int]:

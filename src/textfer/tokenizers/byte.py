@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from textfer.batch import Int32, Specials
 from textfer.tokenizers.base import (
     NUM_SENTINELS,
     Piece,
+    Places,
     TokenIds,
     before_end,
     listed,
     refuse,
     split_at_sentinels,
+    trimmed,
+    utf8_sizes,
     write_files,
 )
 
@@ -61,6 +65,30 @@ class Bytes:
     def encode_many(self, texts: Sequence[str]) -> list[Int32]:
         """The same for many texts."""
         return [self._encode(text) for text in texts]
+
+    def encode_places(self, text: str) -> tuple[Int32, Places]:
+        """The ids, and for each byte the place of its character."""
+        parts = split_at_sentinels(text, len(self.specials.sentinels)) if "<extra_id_" in text else [text]
+        ends: list[NDArray[np.int64]] = []
+        sizes: list[NDArray[np.int64]] = []
+        at = 0
+        ids = self._encode(text)
+        for part in parts:
+            if isinstance(part, int):
+                lens = np.array([len(f"<extra_id_{part}>")])
+                sizes.append(np.ones(1, np.int64))
+            else:
+                lens = np.ones(len(part), np.int64)
+                sizes.append(utf8_sizes(part))
+            ends.append(at + np.cumsum(lens))
+            at = int(ends[-1][-1]) if len(lens) else at
+        every = np.concatenate(ends)
+        spans = np.stack([np.append(0, every)[:-1], every], axis=1)
+        return ids, trimmed(text, np.repeat(spans, np.concatenate(sizes), axis=0))
+
+    def encode_places_many(self, texts: Sequence[str]) -> list[tuple[Int32, Places]]:
+        """The same for many texts."""
+        return [self.encode_places(text) for text in texts]
 
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark; bytes that are no valid UTF-8 are dropped, as in the reference."""

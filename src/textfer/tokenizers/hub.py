@@ -20,11 +20,13 @@ from textfer.tokenizers.base import (
     ROW_MULTIPLE,
     Kind,
     Piece,
+    Places,
     TokenIds,
     Tokenizer,
     before_end,
     listed,
     refuse,
+    trimmed,
     write_files,
 )
 from textfer.tokenizers.byte import Bytes
@@ -75,6 +77,10 @@ class Subwords:
         self._sentinel_of = {int(i): n for n, i in enumerate(self.specials.sentinels)}
         self._special = {i for i, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
 
+        words = {} if isinstance(self._tokenizer.model, models.WordPiece) else self._tokenizer.get_vocab()
+        blank = [i for word, i in words.items() if word and not word.strip("▁")]
+        self._blank = np.isin(np.arange(self._num_ids), blank) if blank else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _subwords, (self.content, self.names)
 
@@ -119,6 +125,21 @@ class Subwords:
     def encode_many(self, texts: Sequence[str]) -> list[Int32]:
         """The same for many texts at once, on all cores."""
         return [np.array(encoding.ids, np.int32) for encoding in self._encode(texts)]
+
+    def encode_places(self, text: str) -> tuple[Int32, Places]:
+        """The ids and the place of each token in the text; that of an unknown word is the whole word."""
+        return self.encode_places_many([text])[0]
+
+    def encode_places_many(self, texts: Sequence[str]) -> list[tuple[Int32, Places]]:
+        """The same for many texts at once, on all cores."""
+        found = []
+        for text, encoding in zip(texts, self._encode(texts), strict=True):
+            ids = np.array(encoding.ids, np.int32)
+            places = trimmed(text, np.array(encoding.offsets, np.int64).reshape(-1, 2))
+            if self._blank is not None:  # the space put before a text is said to stand where the first character does
+                places[:, 1] = np.where(self._blank[ids], places[:, 0], places[:, 1])
+            found.append((ids, places))
+        return found
 
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark, without padding, start and class marks."""

@@ -11,14 +11,16 @@ Source: google/seqio `vocabularies.SentencePieceVocabulary`; Xue et al. 2021 (By
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Sequence
+from functools import cached_property
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
 from textfer.batch import Int32, Specials
@@ -29,10 +31,13 @@ from textfer.tokenizers.base import (
     SENTINEL,
     Kind,
     Piece,
+    Places,
     TokenIds,
     before_end,
     listed,
     refuse,
+    trimmed,
+    utf8_sizes,
     write_files,
 )
 
@@ -97,6 +102,14 @@ class SentencePiece:
         except (RuntimeError, TypeError):
             refuse(texts)
 
+    def encode_places(self, text: str) -> tuple[Int32, Places]:
+        """The ids and the place of each token in the text; `▁` written in a text counts as white space."""
+        return self._placed(text, np.array(self.encode(text), np.int32))
+
+    def encode_places_many(self, texts: Sequence[str]) -> list[tuple[Int32, Places]]:
+        """The same for many texts at once; they are cut on all cores, and placed on one."""
+        return [self._placed(text, ids) for text, ids in zip(texts, self.encode_many(texts), strict=True)]
+
     def decode(self, ids: TokenIds) -> str:
         """The text up to the first end mark.
 
@@ -134,17 +147,54 @@ class SentencePiece:
             config["additional_special_tokens"] = [f"<extra_id_{n}>" for n in range(self.num_sentinels)]
         write_files(directory, {"spiece.model": self.model, "tokenizer_config.json": config})
 
+    def _placed(self, text: str, ids: Int32) -> tuple[Int32, Places]:
+        """The ids with their places: tokens laid end to end are the normalised text, whose sources are known.
+
+        The library's own places are not taken: it gives all but the last of a character's bytes an empty one.
+        """
+        normal, sources = self._processor.normalize(self._spaced(text), with_offsets=True)
+        if not len(ids):
+            return ids, np.zeros((0, 2), np.int64)
+        source = np.array(sources, np.int64)
+        if added := self._gaps(text):
+            source -= np.searchsorted(np.array(added) + np.arange(len(added)), source)
+        of_byte = np.append(
+            np.repeat(source[:-1], utf8_sizes(normal)), source[-1]
+        )  # where each byte's character comes from
+        lens, blanks = self._extents[ids].T
+        if (unknown := np.flatnonzero(ids == self.specials.unk)).size:
+            surfaces: list[str] = self._processor.encode(self._spaced(text), return_type=str)
+            for n in unknown.tolist():
+                lens[n], blanks[n] = _extent(surfaces[n])
+        ends = np.cumsum(lens)
+        assert ends[-1] == len(of_byte) - 1, "the tokens are not the normalised text"
+        begins = ends - lens + blanks
+        edges = np.unique(of_byte)
+        after = edges[np.minimum(np.searchsorted(edges, of_byte[ends - 1], side="right"), len(edges) - 1)]
+        start = of_byte[begins]
+        return ids, trimmed(text, np.stack([start, np.where(begins == ends, start, np.maximum(after, start))], axis=1))
+
+    @cached_property
+    def _extents(self) -> NDArray[np.int64]:
+        """[pieces, 2] bytes of the normalised text that a piece takes, and how many of them are leading `▁`."""
+        is_byte, piece = self._processor.is_byte, self._processor.id_to_piece
+        every = [(1, 0) if is_byte(i) else _extent(piece(i)) for i in range(len(self._processor))]
+        return np.array(every, np.int64)
+
     def _spaced(self, text: str) -> str:
-        if not self._eats_space:
-            return text
+        edges = [0, *self._gaps(text), len(text)]
+        return " ".join(text[start:end] for start, end in pairwise(edges)) if len(edges) > 2 else text
 
-        def space(match: re.Match[str]) -> str:
-            start = match.start()
-            known = int(match[1]) < len(self._sentinel_of)
-            stands_free = text[start - 1] == " " if start else self._starts_with_space
-            return match[0] if stands_free or not known else " " + match[0]
+    def _gaps(self, text: str) -> list[int]:
+        """Where a space is put in: before sentinels that have none."""
+        if not self._eats_space or "<extra_id_" not in text:
+            return []
 
-        return SENTINEL.sub(space, text)
+        def stands_free(start: int) -> bool:
+            return text[start - 1] == " " if start else self._starts_with_space
+
+        known = (match.start() for match in SENTINEL.finditer(text) if int(match[1]) < len(self._sentinel_of))
+        return [start for start in known if not stands_free(start)]
 
     def _piece(self, i: int) -> str:
         if i in self._sentinel_of:
@@ -158,6 +208,12 @@ class SentencePiece:
         if kind == "known" and self._processor.is_byte(i):
             kind = "byte"
         return Piece(self._piece(i), i, "special" if self._processor.is_control(i) else kind)
+
+
+def _extent(piece: str) -> tuple[int, int]:
+    """(bytes of a piece, bytes of the `▁` it begins with)"""
+    whole = len(piece.encode())
+    return whole, whole - len(piece.lstrip("▁").encode())
 
 
 def _sentencepiece(model: bytes, num_sentinels: int) -> SentencePiece:
