@@ -23,6 +23,7 @@ from textfer.data.tokens import OnBad
 from textfer.errors import ConfigError, nearest
 from textfer.generate import Decoding, check_decoding
 from textfer.models import MODELS, model_options
+from textfer.models.headed import HeadOptions
 from textfer.objectives import OBJECTIVES, Objective
 from textfer.training.trainer import TrainOptions
 
@@ -101,6 +102,9 @@ class Recipe(Options):
     """`name` and the options of the pre-training objective; none = supervised tasks only."""
     method: dict[str, Any] = Field(default_factory=lambda: {"name": "full"})
     """`name` and the options of the way of transfer: which parameters are trained, or added."""
+    head: HeadOptions | None = None
+    """How heads learn. A model that only reads gets the heads that its tasks ask for; with this section (`[head]`, even
+    an empty one) so does a model that writes."""
     training: TrainOptions
     eval: EvalSection = EvalSection()
 

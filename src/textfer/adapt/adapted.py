@@ -3,6 +3,7 @@
 folder/  adapter_model.safetensors   the parameters that the method changed or added
          method.json                 the method, its options, and the base: its name and the digest of its weights
          adapter_config.json         for LoRA: the same for PEFT
+         heads.json, heads.safetensors   the heads, where the model has any: they are always trained
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from textfer.adapt import Method, Plan, make_method, method_section
 from textfer.adapt.peft import CONFIG, TENSORS, read_peft
 from textfer.errors import CheckpointError, ConfigError
 from textfer.models import ADDED, Model
+from textfer.models.headed import RECORD as HEADS
+from textfer.models.headed import Headed
 from textfer.models.hub import read_json, some
 
 RECORD = "method.json"
@@ -56,13 +59,16 @@ class Adapted:
             self.model.save(folder)
             return
         folder.mkdir(parents=True, exist_ok=True)
-        chosen = {name: weight for name, weight in self.model.named_parameters() if name in self.plan.saved}
+        saved = self.plan.saved - _own_names(self.model)
+        chosen = {name: weight for name, weight in self.model.named_parameters() if name in saved}
         tensors = self.method.to_file(self.model, {name: weight.detach().cpu() for name, weight in chosen.items()})
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS, {"format": "pt"})
         base = {"name": self.base.name, "digest": self.base.digest}
         record = {"format": FORMAT, "method": method_section(self.method), "base": base}
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         self.method.write_config(self.model, folder, base=self.base.name)
+        if isinstance(self.model, Headed):
+            self.model.save_heads(folder)
 
 
 def adapt(model: Model, method: Method, *, num_steps: int, seed: int, base: str | None) -> Adapted:
@@ -77,16 +83,28 @@ def adapt(model: Model, method: Method, *, num_steps: int, seed: int, base: str 
     assert base or not method.adds, "what is added lies upon weights that can be found again"
     under = Base(name=base, digest=weights_digest(model)) if base and method.partial else None
     method.install(model, seed=seed)
-    plan = method.plan(model, num_steps=num_steps)
+    plan = _with_heads(method.plan(model, num_steps=num_steps), model)
     now = plan.trainable(0)
     for name, weight in model.named_parameters():
         weight.requires_grad_(name in now)
     return Adapted(model=model, method=method, plan=plan, base=under)
 
 
+def _own_names(model: Model) -> frozenset[str]:
+    """Names of the parameters of heads."""
+    return frozenset(name for name, _ in model.own_parameters()) if isinstance(model, Headed) else frozenset()
+
+
+def _with_heads(plan: Plan, model: Model) -> Plan:
+    """The same plan with the heads trained at every step: without them nothing can be said."""
+    own = _own_names(model)
+    return Plan(stages=tuple((first, names | own) for first, names in plan.stages), saved=plan.saved | own)
+
+
 def weights_digest(model: Model) -> str:
-    """sha256 (hex) of all parameters: names, shapes and numbers, however they lie in files."""
+    """sha256 (hex) of all parameters but those of heads: names, shapes and numbers, however they lie in files."""
     digest = sha256()
+    model = model.base if isinstance(model, Headed) else model
     for name, weight in sorted(model.named_parameters()):
         digest.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -122,6 +140,8 @@ def lay_changes(folder: Path, model: Model) -> Model:
 
     Errors: CheckpointError when it is another base than that of the changes, or a file is damaged.
     """
+    if (folder / HEADS).exists():
+        model = Headed.around(model.base if isinstance(model, Headed) else model, folder)
     _check_base(folder, weights_digest(model))
     tensors = _tensors(folder)
     if (folder / RECORD).exists():
@@ -134,7 +154,7 @@ def lay_changes(folder: Path, model: Model) -> Model:
         plan = method.plan(model, num_steps=1)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    _fill(folder, model, method.from_file(model, tensors), plan.saved)
+    _fill(folder, model, method.from_file(model, tensors), plan.saved - _own_names(model))
     method.merge(model)
     return model
 
@@ -144,7 +164,9 @@ def take_up(folder: Path, adapted: Adapted) -> None:
     assert adapted.base is not None, "whole models are loaded, not laid"
     _check_base(folder, adapted.base.digest)
     tensors = adapted.method.from_file(adapted.model, _tensors(folder))
-    _fill(folder, adapted.model, tensors, adapted.plan.saved)
+    _fill(folder, adapted.model, tensors, adapted.plan.saved - _own_names(adapted.model))
+    if isinstance(adapted.model, Headed):
+        adapted.model.fill_heads(folder)
 
 
 def _check_base(folder: Path, digest: str | None) -> None:

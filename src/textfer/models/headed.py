@@ -43,6 +43,8 @@ class HeadOptions(Options):
     """The state of a whole text: its first token's, its last token's, or the mean. None = as suits the reader."""
     lm_weight: float = Field(0.0, ge=0)
     """GPT only: the weight of naming every next word beside, each text's mean (GPT-1: 0.5)."""
+    both_orders: bool = False
+    """Two texts are read in both orders, and what is said of either is added up (GPT-1, where neither comes first)."""
 
 
 class Reader(Model, Protocol):
@@ -118,13 +120,17 @@ class Headed(nn.Module):
 
         Errors: CheckpointError when they do not fit, or a file is damaged.
         """
-        heads, options = heads_in(folder)
-        made = cls(reader, heads, options)
+        made = cls(reader, *heads_in(folder))
+        made.fill_heads(folder)
+        return made
+
+    def fill_heads(self, folder: Path) -> None:
+        """Takes the heads' numbers from a folder. Errors: CheckpointError."""
         try:
             tensors = load_file(folder / TENSORS)
         except (OSError, SafetensorError) as error:
             raise CheckpointError(f"{folder / TENSORS}: cannot be read ({error}). Copy it again.") from None
-        own = dict(made.own_parameters())
+        own = dict(self.own_parameters())
         misshapen = {name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape}
         if wrong := sorted(misshapen | (own.keys() ^ tensors.keys())):
             raise CheckpointError(
@@ -133,7 +139,6 @@ class Headed(nn.Module):
         with torch.no_grad():
             for name, weight in own.items():
                 weight.copy_(tensors[name])
-        return made
 
     def save(self, folder: Path) -> None:
         """Writes the reader in its own format, and the heads beside it."""
@@ -248,6 +253,23 @@ class Headed(nn.Module):
                 weights[row, start : end - 1] = self.options.lm_weight / max(total, 1)
         where = follows & (weights > 0)
         return hidden[:, :-1][where], side.ids[:, 1:][where], weights[where]
+
+
+def with_heads(model: Model, heads: Sequence[Head], options: HeadOptions | None) -> Headed:
+    """The model with these heads; one that it had already, of the same kind and labels, keeps what it learnt."""
+    old = model if isinstance(model, Headed) else None
+    if old is not None and options is None:
+        options = old.options
+    made = Headed(old.base if old is not None else model, heads, options)
+    if old is not None:
+        if made.dense is not None and old.dense is not None:
+            made.dense = old.dense
+        for name, head in made.kinds.items():
+            for theirs, other in old.kinds.items():
+                if (head.kind, head.labels) == (other.kind, other.labels):
+                    made.heads[name] = old.heads[theirs]
+                    made.kinds[name] = head.model_copy(update={"threshold": other.threshold})
+    return made
 
 
 def width_of(reader: Model) -> int:
