@@ -209,12 +209,7 @@ def brute_spans(
                     a, b = int(frame.places[i, 0]), int(frame.places[j, 1])
                     every.append(SpanAnswer(text[a:b], a, b, float(s[i]) + float(e[j])))
     every.sort(key=lambda answer: -answer.score)
-    return (
-        list({answer.text: answer for answer in reversed(every)}.values())
-        and [answer for n, answer in enumerate(every) if answer.text not in {other.text for other in every[:n]}][
-            :n_best
-        ]
-    )
+    return [one for n, one in enumerate(every) if one.text not in {other.text for other in every[:n]}][:n_best]
 
 
 def test_best_spans_against_all_spans() -> None:

@@ -158,9 +158,7 @@ class SentencePiece:
         source = np.array(sources, np.int64)
         if added := self._gaps(text):
             source -= np.searchsorted(np.array(added) + np.arange(len(added)), source)
-        of_byte = np.append(
-            np.repeat(source[:-1], utf8_sizes(normal)), source[-1]
-        )  # where each byte's character comes from
+        of_byte = np.append(np.repeat(source[:-1], utf8_sizes(normal)), source[-1])  # where each byte comes from
         lens, blanks = self._extents[ids].T
         if (unknown := np.flatnonzero(ids == self.specials.unk)).size:
             surfaces: list[str] = self._processor.encode(self._spaced(text), return_type=str)
