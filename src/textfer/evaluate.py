@@ -21,6 +21,7 @@ from textfer.data.tokens import examples_of
 from textfer.errors import ConfigError, DataError, MachineError
 from textfer.generate import Decoding, Predictor, check_decoding
 from textfer.metrics import bootstrap
+from textfer.read import HeadPredictor
 
 How = Literal["generate", "rank", "constrained"]
 HOWS: tuple[str, ...] = get_args(How)
@@ -41,8 +42,10 @@ class Answering:
     normalise: Normalise = "none"
     """Of `rank`: see `choices.normalised`."""
 
-    def told(self) -> str:
+    def told(self, predictor: Predictor | HeadPredictor | None = None) -> str:
         """All that decides the answers, in words: part of a score's signature."""
+        if isinstance(predictor, HeadPredictor):
+            return f"by heads, in readings of at most {predictor.max_len} tokens"
         if self.how == "rank":
             return f"rank, normalise {self.normalise}{self._cut()}"
         decoding = self.decoding
@@ -121,7 +124,7 @@ def load_labelled(task: Task, split: str, *, data_dir: Path | None = None, limit
 
 
 def evaluate(
-    predictor: Predictor,
+    predictor: Predictor | HeadPredictor,
     task: Task,
     split: str,
     *,
@@ -135,8 +138,9 @@ def evaluate(
     """
     check_marked(task)
     examples = load_labelled(task, split, data_dir=data_dir, limit=limit)
-    made = predictor.generate([example.inputs for example in examples], decoding)
-    return mark(task, split, examples, [one.text for one in made])
+    answering = Answering(decoding=decoding) if decoding is not None else Answering()
+    made = dict(answer_each(predictor, task, examples, answering))
+    return mark_made(task, split, examples, [made[number] for number in range(len(examples))])
 
 
 def choice_lists(task: Task, examples: Sequence[Example]) -> list[tuple[str, ...]] | None:
@@ -146,12 +150,16 @@ def choice_lists(task: Task, examples: Sequence[Example]) -> list[tuple[str, ...
 
 
 def answer_each(
-    predictor: Predictor, task: Task, examples: Sequence[Example], answering: Answering
+    predictor: Predictor | HeadPredictor, task: Task, examples: Sequence[Example], answering: Answering
 ) -> Iterator[tuple[int, Made]]:
     """(number of the example, what the model made of it), batch by batch: the longest inputs first.
 
-    Examples with the same input and choices are answered once.
+    Examples with the same input and choices are answered once. A model with heads answers by these, however it is asked.
     """
+    if isinstance(predictor, HeadPredictor):
+        for number, found in predictor.find_each(task, examples, batch_size=answering.decoding.batch_size):
+            yield number, Made(found.text, found.log_probs)
+        return
     lists = choice_lists(task, examples) if answering.how != "generate" else None
     alike: dict[Hashable, list[int]] = defaultdict(list)
     for number, example in enumerate(examples):

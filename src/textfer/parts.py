@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from textfer.adapt import make_method
 from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
 from textfer.answer import TextToText
 from textfer.batch import Specials
+from textfer.data.headed import Framing, HeadedExamples, Labelled, head_of, heads_of, load_learnt, read_all
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.mixing import mixing_rates
 from textfer.data.preparing import prepare_all
@@ -20,9 +22,12 @@ from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervise
 from textfer.data.tokens import RowChoice, TokenTable
 from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
+from textfer.heads import Head
 from textfer.models import MODELS, Model, as_generator, load_model
-from textfer.models.hub import find_model
+from textfer.models.headed import Headed, with_heads
+from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
+from textfer.read import HeadPredictor
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
@@ -60,7 +65,7 @@ class Parts:
     model: Model
     adapted: Adapted
     """The same model under the recipe's method: what is trained and saved."""
-    tables: Mapping[str, TokenTable]
+    tables: Mapping[str, TokenTable | HeadedExamples]
     stream: Stream
     weights: Path | None
     """The folder whose weights the model began with; None = drawn."""
@@ -129,14 +134,19 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> M
     return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
 
 
-def build_adapted(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> Adapted:
-    """The recipe's model under its method; `weights` as `source_of_weights` gives them."""
+def build_adapted(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None, *, heads: Sequence[Head] = ()) -> Adapted:
+    """The recipe's model, with heads where there are any, under its method; `weights` as `source_of_weights` says."""
     changes = None
     init = recipe.init
     if weights is not None and holds_changes(weights):
         init = init or base_of(weights).name
         changes = weights if weights != model_folder(init) else None  # else the run begins from another run's changes
     model = build_model(recipe, tokenizer, weights if changes is None or init is None else model_folder(init))
+    if heads:
+        torch.manual_seed(recipe.seed)
+        model = with_heads(model, heads, recipe.head)
+    elif isinstance(model, Headed):
+        raise ConfigError(f"init: '{init}' has heads, and data.tasks are not for heads. Add [head], or name its base.")
     base = str(Path(init).resolve()) if init and Path(init).is_dir() else init
     method = make_method(recipe.method)
     adapted = adapt(model, method, num_steps=recipe.training.num_steps, seed=recipe.seed, base=base)
@@ -147,7 +157,7 @@ def build_adapted(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) ->
 
 def build_stream(
     recipe: Recipe,
-    tables: Mapping[str, TokenTable],
+    tables: Mapping[str, TokenTable | HeadedExamples],
     specials: Specials,
     layout: str,
     *,
@@ -159,7 +169,9 @@ def build_stream(
     _check_answers(tables, objective, layout)
     parts: dict[str, Part] = {}
     for name, table in tables.items():
-        if find_task(name).plain:
+        if isinstance(table, HeadedExamples):
+            parts[name] = table
+        elif find_task(name).plain:
             assert objective is not None
             parts[name] = Denoised(table, objective, lens, specials)
         else:
@@ -184,7 +196,7 @@ def build_stream(
     return Stream([parts[name] for name in rates], list(rates.values()), options)
 
 
-def _check_answers(tables: Mapping[str, TokenTable], objective: Objective | None, layout: str) -> None:
+def _check_answers(tables: Mapping[str, TokenTable | HeadedExamples], objective: Objective | None, layout: str) -> None:
     """Refuses tasks and objectives whose targets the model cannot give."""
     how = LAYOUTS[layout].answers
     for name in tables:
@@ -195,10 +207,9 @@ def _check_answers(tables: Mapping[str, TokenTable], objective: Objective | None
                     f"objective: its targets are {place}, and the answers of this model are {how}. Name an objective "
                     "or a model that fits (masked_lm for encoders)."
                 )
-        elif how != "written":
+        elif how == "in place":
             raise ConfigError(
-                f"data.tasks: '{name}' has answers to be written, and this model only reads. Name plain text and "
-                "objective masked_lm, or a model that writes."
+                f"data.tasks: '{name}' is no plain text; heads and hidden words are learnt in turn. Drop it."
             )
 
 
@@ -233,6 +244,67 @@ def _check_sentinels(needed: int, specials: Specials) -> None:
         )
 
 
+def by_heads(recipe: Recipe, weights: Path | None) -> bool:
+    """Whether the recipe's model is to answer by heads: it only reads, or `[head]` asks for it."""
+    if any(find_task(name).plain for name in task_names(recipe.data.tasks)):
+        if recipe.head is not None:
+            raise ConfigError("head: cannot take effect, data.tasks hold plain text. Drop it, or the plain text.")
+        return False
+    if recipe.head is not None:
+        return True
+    if weights is None:
+        return not hasattr(MODELS.get(recipe.model["name"]), "begin")
+    while holds_changes(weights):
+        weights = model_folder(base_of(weights).name)
+    return not hasattr(family_of(read_config(weights), weights), "begin")
+
+
+def load_labelled_tasks(recipe: Recipe, *, data_dir: Path | None) -> dict[str, Labelled]:
+    """The training examples of every task, for heads."""
+    data = recipe.data
+    choice = RowChoice(data_dir=data_dir, limit=data.limit, on_bad=data.on_bad)
+    return {name: load_learnt(find_task(name), data.split, choice) for name in task_names(data.tasks)}
+
+
+def read_tables(
+    recipe: Recipe,
+    found: Mapping[str, Labelled],
+    heads: Sequence[Head],
+    tokenizer: Tokenizer,
+    *,
+    on_progress: Callable[[str, int, int], None] | None = None,
+) -> dict[str, HeadedExamples]:
+    """What every task's head reads and should say of each example."""
+    both_orders = recipe.head is not None and recipe.head.both_orders
+    tables = {}
+    for name, labelled in found.items():
+        head = next(head for head in heads if labelled.task.name in head.tasks)
+        framing = Framing(tokenizer=tokenizer, head=head, max_len=recipe.data.inputs_len, both_orders=both_orders)
+        told = partial(on_progress, name) if on_progress else None
+        tables[name] = read_all(labelled, framing, told)
+    return tables
+
+
+def predictor_of(model: Model, tokenizer: Tokenizer, *, where: str) -> Predictor | HeadPredictor:
+    """What answers with the model: by its heads, or by writing. Errors: ConfigError where it does neither."""
+    if isinstance(model, Headed):
+        return HeadPredictor(model, tokenizer)
+    return Predictor(as_generator(model, where=where), tokenizer)
+
+
+def _check_evaluation(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
+    """Refuses tasks to be marked that the model cannot answer, before training."""
+    if recipe.eval.tasks:
+        predictor = predictor_of(model, tokenizer, where="eval.tasks")
+        if isinstance(predictor, HeadPredictor):
+            for name in recipe.eval.tasks:
+                predictor.head_for(find_task(name), ())
+    if isinstance(model, Headed) and recipe.eval.loss_rows is not None:
+        raise ConfigError(
+            "eval.loss_rows: cannot take effect, heads have no log_prob of words. Drop it; name eval.tasks."
+        )
+
+
 def build_tables(
     recipe: Recipe,
     tokenizer: Tokenizer,
@@ -264,12 +336,18 @@ def build_parts(
 ) -> Parts:
     """Everything a run needs, in memory."""
     tokenizer = build_tokenizer(recipe)
-    tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
     weights = source_of_weights(recipe, run)  # asked once: it reads the whole checkpoint to compare its digests
-    adapted = build_adapted(recipe, tokenizer, weights)
+    tables: Mapping[str, TokenTable | HeadedExamples]
+    if by_heads(recipe, weights):
+        found = load_labelled_tasks(recipe, data_dir=data_dir)
+        heads = heads_of([head_of(one.task, one.examples) for one in found.values()])
+        tables = read_tables(recipe, found, heads, tokenizer, on_progress=on_progress)
+        adapted = build_adapted(recipe, tokenizer, weights, heads=heads)
+    else:
+        tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
+        adapted = build_adapted(recipe, tokenizer, weights)
     model = adapted.model.to(place.device)
-    if recipe.eval.tasks:
-        as_generator(model, where="eval.tasks")
+    _check_evaluation(recipe, model, tokenizer)
     _check_lens(recipe, model)
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     return Parts(

@@ -20,15 +20,14 @@ import torch
 
 from textfer.batch import Batch
 from textfer.config import read_toml
+from textfer.data.headed import HeadedExamples
 from textfer.data.preparing import prepare_all
 from textfer.data.stream import BLOCK, Cursor, Stream, Supervised
 from textfer.data.task import Task
 from textfer.data.tokens import RowChoice
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import Report, evaluate, load_examples
-from textfer.generate import Predictor
-from textfer.models import as_generator
-from textfer.parts import Parts, build_parts, build_stream
+from textfer.parts import Parts, build_parts, build_stream, predictor_of
 from textfer.recipe import Recipe, find_task, task_names
 from textfer.training.checkpoint import Run, saving
 from textfer.training.distributed import World, world
@@ -119,7 +118,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
     tasks = []
     for part, rate in zip(stream.parts, stream.rates, strict=True):
         table = next(table for table in parts.tables.values() if table.name == part.name)
-        cut = part.num_cut() if isinstance(part, Supervised) else (0, 0)
+        cut = part.num_cut() if isinstance(part, Supervised | HeadedExamples) else (0, 0)
         tasks.append(
             TaskOutline(
                 name=part.name,
@@ -206,7 +205,7 @@ class Observer:
         for name in section.tasks:
             task = find_task(name)
             report = evaluate(
-                Predictor(as_generator(self._parts.model, where="eval.tasks"), self._parts.tokenizer),
+                predictor_of(self._parts.model, self._parts.tokenizer, where="eval.tasks"),
                 task,
                 section.split,
                 decoding=section.decoding,

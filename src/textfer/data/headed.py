@@ -1,0 +1,226 @@
+"""Examples for models with heads: which head a task asks for, and what it reads and should say of each example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from textfer.batch import NO_TARGET, Example, Ids, Int32
+from textfer.data.framing import Frame, frames, is_cut, marks_of, span_target, tag_targets
+from textfer.data.source import open_rows
+from textfer.data.task import Task
+from textfer.data.tasks.tagging import gold_tags, iob
+from textfer.data.tokens import RowChoice, Skipped, examples_of
+from textfer.errors import ConfigError, DataError
+from textfer.heads import Head
+from textfer.tokenizers import Places, Tokenizer
+
+STRIDE = 128
+"""Tokens from one window of a long context to the next. **Source**: run_squad.py of BERT's release."""
+NOTHING = np.zeros(0, np.int32)
+CHUNK = 4096
+
+
+def head_of(task: Task, examples: Sequence[Example]) -> Head:
+    """The head that answers a task, as its examples tell.
+
+    Errors: ConfigError when its answers are free texts.
+    """
+
+    def made(kind: Any, labels: Sequence[str] = ()) -> Head:
+        return Head(name=kind, kind=kind, labels=tuple(labels), tasks=(task.name,))
+
+    labels = sorted({span.label for example in examples for span in example.spans})
+    if any(example.number is not None for example in examples):
+        return made("number")
+    if any("options" in example.facts for example in examples):
+        return made("choice")
+    if labels and labels != [""]:
+        return made("tag", iob(*labels))
+    if labels:
+        return made("span")
+    if task.choices and not any("choices" in example.facts for example in examples):
+        return made("class", task.choices)
+    raise ConfigError(
+        f"task '{task.name}': its answers are texts to be written, and no head says these. Name another task, or a "
+        "model that writes, such as t5-mini."
+    )
+
+
+def heads_of(found: Sequence[Head]) -> list[Head]:
+    """The heads of several tasks: those of one kind with the same labels are one; names are made unique."""
+    merged: dict[tuple[str, tuple[str, ...]], Head] = {}
+    for head in found:
+        key = head.kind, head.labels
+        if key in merged:
+            tasks = dict.fromkeys((*merged[key].tasks, *head.tasks))
+            merged[key] = merged[key].model_copy(update={"tasks": tuple(tasks)})
+        else:
+            merged[key] = head
+    heads: list[Head] = []
+    for head in merged.values():
+        count = sum(one.kind == head.kind for one in heads)
+        heads.append(head.model_copy(update={"name": f"{head.kind}_{count + 1}"}) if count else head)
+    return heads
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One reading of an example: what goes in, and which place of the text each token is."""
+
+    ids: Ids
+    frames: tuple[Frame, ...]
+    """One, or one for each of several choices."""
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framing:
+    """How examples are read for one head. A context that is too long is read in windows, each a reading of its own."""
+
+    tokenizer: Tokenizer
+    head: Head
+    max_len: int
+    both_orders: bool = False
+
+    def __call__(self, examples: Sequence[Example]) -> list[list[Read]]:
+        """The readings of every example; what the head should say of them where the example says so."""
+        groups = [self._texts(example) for example in examples]
+        texts = [text for group in groups for one in group for text in one]
+        encoded = iter(self.tokenizer.encode_places_many(texts))
+        marks, windows = marks_of(self.tokenizer.specials), self.head.kind == "span"
+        found = []
+        for example, group in zip(examples, groups, strict=True):
+            read = [
+                frames(list(islice(encoded, len(one))), marks, max_len=self.max_len, stride=STRIDE if windows else None)
+                for one in group
+            ]
+            passes = [(frame,) for frame in read[0]] if windows else [tuple(one[0] for one in read)]
+            found.append([self._told(example, one) for one in passes])
+        return found
+
+    def _texts(self, example: Example) -> list[list[str]]:
+        """The texts of each pass."""
+        fields = list(example.fields.values()) or [example.inputs]
+        if self.head.kind == "choice":
+            return [[*fields, option] for option in example.facts["options"]]
+        if self.both_orders and len(fields) == 2:
+            return [fields, fields[::-1]]
+        return [fields]
+
+    def _told(self, example: Example, read: tuple[Frame, ...]) -> Read:
+        """The reading with what its head should say, `NO_TARGET` where the example has no answer."""
+        inputs = np.concatenate([frame.inputs for frame in read]).astype(np.int32)
+        types = np.concatenate([frame.types for frame in read]).astype(np.int32)
+        cuts = tuple(np.cumsum([len(frame.inputs) for frame in read])[:-1].tolist())
+        heads = self._targets(example, read[0])
+        return Read(Ids(inputs, NOTHING, origin=example.origin, types=types, heads=heads, cuts=cuts), read)
+
+    def _targets(self, example: Example, frame: Frame) -> dict[str, Any]:
+        name = self.head.name
+        if self.head.kind == "number":
+            return {name: np.nan if example.number is None else float(example.number)}
+        if self.head.kind == "class":
+            return {name: _index(example.targets, self.head.labels)}
+        if self.head.kind == "choice":
+            return {name: _index(example.targets, example.facts["choices"])}
+        if self.head.kind == "tag":
+            return {name: self._tags(example, frame)}
+        place = None
+        if example.spans:
+            span = example.spans[0]
+            place = span_target(frame, list(example.fields).index(span.field), span.start, span.end)
+        start, end = place or (0, 0)
+        return {f"{name}.start": start, f"{name}.end": end}
+
+    def _tags(self, example: Example, frame: Frame) -> Int32:
+        numbers = {label: number for number, label in enumerate(self.head.labels)}
+        tags = [numbers.get(tag, NO_TARGET) for tag in gold_tags(example)]
+        return tag_targets(frame, 0, word_places(example), tags)
+
+
+def word_places(example: Example) -> Places:
+    """[W, 2] the characters of each word of a sentence to be tagged: start and end."""
+    lens = np.array([len(word) for word in example.fields["sentence"].split(" ")])
+    ends = np.cumsum(lens + 1) - 1
+    return np.stack([ends - lens, ends], axis=1)
+
+
+def _index(word: str, words: Sequence[str]) -> int:
+    return list(words).index(word) if word in words else NO_TARGET
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HeadedExamples:
+    """A task's examples as a model with heads reads them: a part of a stream, held in memory."""
+
+    name: str
+    readings: list[Ids]
+    meta: dict[str, Any] = field(default_factory=dict)
+    """As of a token table: the digest of the rows, how many were skipped."""
+    cut: int = 0
+    """How many examples lost an end."""
+
+    def __len__(self) -> int:
+        return len(self.readings)
+
+    def ids(self, indices: Sequence[int], keys: NDArray[np.uint64]) -> list[Ids]:
+        """The readings; nothing in them is random."""
+        del keys
+        return [self.readings[index] for index in indices]
+
+    def mean_tokens(self) -> float:
+        """Tokens of a reading on average."""
+        return float(np.mean([len(ids.inputs) for ids in self.readings]))
+
+    def num_cut(self) -> tuple[int, int]:
+        """How many inputs are too long; targets never are."""
+        return self.cut, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A split's examples that have an answer, and where they come from."""
+
+    task: Task
+    split: str
+    examples: list[Example]
+    rows: str
+    """The digest of the rows."""
+    num_skipped: int
+
+
+def load_learnt(task: Task, split: str, choice: RowChoice) -> Labelled:
+    """The examples of a split that a model may learn from. Errors: DataError when there is none, or at a bad row."""
+    rows = open_rows(task.source, split, data_dir=choice.data_dir)
+    skipped = Skipped() if choice.on_bad == "skip" else None
+    stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
+    found = [one for _, one in examples_of(task, rows, stop=stop, skipped=skipped) if task.learnt(one)]
+    if not found:
+        raise DataError(f"{task.name}/{split}: no example in {stop} rows.")
+    return Labelled(task, split, found, rows.digest, skipped.count if skipped else 0)
+
+
+def read_all(labelled: Labelled, framing: Framing, on_progress: Callable[[int, int], None] | None) -> HeadedExamples:
+    """All readings of a split, in its order.
+
+    Errors: ConfigError when no example says anything to the head.
+    """
+    examples, readings = labelled.examples, []
+    cut = 0
+    for start in range(0, len(examples), CHUNK):
+        for read in framing(examples[start : start + CHUNK]):
+            cut += len(read) == 1 and any(is_cut(frame) for frame in read[0].frames)
+            readings += [one.ids for one in read if one.ids.num_targets]
+        if on_progress:
+            on_progress(min(start + CHUNK, len(examples)), len(examples))
+    if not readings:
+        raise ConfigError(f"task '{labelled.task.name}': none of its examples fits head '{framing.head.name}'.")
+    meta = {"rows": labelled.rows, "num_skipped": labelled.num_skipped}
+    return HeadedExamples(f"{labelled.task.name}/{labelled.split}", readings, meta, cut)
