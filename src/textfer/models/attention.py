@@ -31,6 +31,12 @@ def token_places(side: Side) -> Tensor:
     return torch.cat([torch.arange(row * length + start, row * length + end) for row, start, end in side.runs])
 
 
+def laid(states: Tensor, places: Tensor, side: Side) -> Tensor:
+    """[N, D] at the places that `token_places` gave → [B, L, D], zeros where nothing stands."""
+    empty = states.new_zeros(side.ids.numel(), states.shape[-1])
+    return empty.index_copy(0, places, states).view(*side.ids.shape, -1)
+
+
 def spans_of(runs: Iterable[Run]) -> tuple[Span, ...]:
     """Each run's place among the tokens laid end to end, as queries and as keys."""
     spans, at = [], 0

@@ -23,6 +23,7 @@ from textfer.batch import Batch, Output, Run, Side, Told
 from textfer.config import Options, build
 from textfer.errors import ConfigError, DataError
 from textfer.models import MODELS
+from textfer.models.attention import laid
 from textfer.models.bert_blocks import Activation, Block, Reading, activated, reading
 from textfer.models.bert_hub import MODEL_TYPES, config_of, load, names_of
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
@@ -203,10 +204,7 @@ class Bert(nn.Module):
 
     def _laid(self, x: Tensor, side: Side, way: Reading) -> Tensor:
         """[N, D] or [B, L, D] → [B, L, D]"""
-        if way.places is None:
-            return x
-        empty = x.new_zeros(side.ids.numel(), x.shape[-1])
-        return empty.index_copy(0, way.places, x).view(*side.ids.shape, -1)
+        return x if way.places is None else laid(x, way.places, side)
 
     def pooled(self, hidden: Tensor, runs: tuple[Run, ...]) -> Tensor:
         """[B, L, D] last states → [E, D]: the first token of each example through a dense layer and a tanh."""

@@ -105,10 +105,13 @@ class Stack(nn.Module):
         sight: Ragged | Dense,
         memory: Tensor | None = None,
         cross_sight: Ragged | Dense | None = None,
+        seen: list[Tensor] | None = None,
     ) -> Tensor:
-        """[N, D] or [B, L, D] embeddings → last states"""
+        """[N, D] or [B, L, D] embeddings → last states; what every layer was given is added to `seen`."""
         rate = self.dropout if self.training else 0.0
         x = drop(x, rate)
         for layer in self.layers:
+            if seen is not None:
+                seen.append(x)
             x = layer(x, sight, memory, cross_sight)
         return drop(self.norm(x), rate)

@@ -21,7 +21,7 @@ from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
 from textfer.errors import DataError
 from textfer.models import MODELS
-from textfer.models.attention import Causal, Dense, Ragged, dense_bias, longest, spans_of, token_places
+from textfer.models.attention import Causal, Dense, Ragged, dense_bias, laid, longest, spans_of, token_places
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.gpt_hub import MODEL_TYPES, config_of, is_turned, load, names_of
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
@@ -248,12 +248,21 @@ class GPT(nn.Module):
 
     def hidden(self, batch: Batch) -> Tensor:
         """[B, T, D] last states, normed."""
-        side = self._side(batch)
+        return self._hidden(self._side(batch), None)
+
+    def layer_states(self, batch: Batch) -> list[Tensor]:
+        """[B, T, D] states of the embeddings and after every layer, bottom to top; the last alone are normed."""
+        seen: list[Tensor] = []
+        last = self._hidden(self._side(batch), seen)
+        return [*seen, last]
+
+    def _hidden(self, side: Side, seen: list[Tensor] | None) -> Tensor:
         if not self._is_ragged():
-            return self._dense(side)
-        states, index = self._ragged(side)
-        padded = states.new_zeros(side.ids.numel(), states.shape[-1])
-        return padded.index_copy(0, index, states).view(*side.ids.shape, -1)
+            return self._dense(side, seen)
+        states, index = self._ragged(side, seen)
+        if seen:
+            seen[:] = [laid(x, index, side) for x in seen]
+        return laid(states, index, side)
 
     def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
@@ -325,7 +334,7 @@ class GPT(nn.Module):
     def _read(self, hidden: Tensor) -> Tensor:
         return F.linear(hidden.to(self.embedding.weight.dtype), self.readout()[0])
 
-    def _ragged(self, side: Side) -> tuple[Tensor, Tensor]:
+    def _ragged(self, side: Side, seen: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """([N, D] last states of examples laid end to end, [N] their places in the flattened side)"""
         places, spans = token_places(side), spans_of(side.runs)
         x = self._embed(side.ids.flatten()[places], side.positions.flatten()[places])
@@ -334,11 +343,9 @@ class GPT(nn.Module):
         sight: Ragged | Causal = Causal(spans)
         if length < LONG or rate:
             sight = Ragged(spans, torch.full((1, length, length), -math.inf).triu_(1))
-        for layer in self.layers:
-            x = layer(x, sight)
-        return self.norm(x), places
+        return self._layered(x, sight, seen), places
 
-    def _dense(self, side: Side) -> Tensor:
+    def _dense(self, side: Side, seen: list[Tensor] | None = None) -> Tensor:
         """[B, T, D] last states of padded rows"""
         length = side.ids.shape[1]
         x = self._embed(side.ids, side.positions)
@@ -347,7 +354,13 @@ class GPT(nn.Module):
             sees = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
             sees = sees & (side.segments[:, :, None] == side.segments[:, None, :])
             sight = Dense(dense_bias(sees, None, self._compute_dtype()))
+        return self._layered(x, sight, seen)
+
+    def _layered(self, x: Tensor, sight: Ragged | Dense | Causal, seen: list[Tensor] | None) -> Tensor:
+        """Embeddings → last states; what every layer was given is added to `seen`."""
         for layer in self.layers:
+            if seen is not None:
+                seen.append(x)
             x = layer(x, sight)
         out: Tensor = self.norm(x)
         return out

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from textfer.batch import Batch, Output, Side
 from textfer.config import Options, build
 from textfer.models import MODELS
-from textfer.models.attention import Dense, Ragged, dense_bias, longest, spans_of, token_places
+from textfer.models.attention import Dense, Ragged, dense_bias, laid, longest, spans_of, token_places
 from textfer.models.blocks import Stack
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
@@ -143,6 +143,11 @@ class T5(nn.Module):
         return self.options.arrangement
 
     @property
+    def pooling(self) -> Literal["last", "mean"]:
+        """The state of a text that is only read: its last token's where no other has seen all of it, else the mean."""
+        return "last" if self.options.arrangement == "causal" else "mean"
+
+    @property
     def max_len(self) -> None:
         """Any: places are relative."""
 
@@ -187,23 +192,34 @@ class T5(nn.Module):
         return Output(logits=self._read(hidden), hidden=hidden)
 
     def hidden(self, batch: Batch) -> Tensor:
-        """[B, T, D] last states of the decoder, or [B, S, D] of the encoder when the batch has no decoder side."""
+        """[B, T, D] last states of the decoder, or [B, S, D] of what reads when the batch has no decoder side."""
         return self._hidden(self._prompted(batch))
 
-    def _prompted(self, batch: Batch) -> Batch:
-        """The batch with the soft prompt's ids in it, where there is one."""
-        if self.prompt is None or batch.encoder is None:
-            return batch
-        return replace(batch, encoder=self.prompt.lay(batch.encoder))
+    def layer_states(self, batch: Batch) -> list[Tensor]:
+        """[B, S, D] states of the embeddings and after every layer of what reads; the last alone are normed."""
+        assert batch.decoder is None, "the states of what is read, not of what is written"
+        seen: list[Tensor] = []
+        last = self._hidden(self._prompted(batch), seen)
+        return [*seen, last]
 
-    def _hidden(self, batch: Batch) -> Tensor:
+    def _prompted(self, batch: Batch) -> Batch:
+        """The batch with the soft prompt's ids in it; for one stack that reads an encoder's side, as its own side."""
+        if (side := batch.encoder) is None:
+            return batch
+        if self.options.arrangement == "encdec":
+            return batch if self.prompt is None else replace(batch, encoder=self.prompt.lay(side))
+        prefix = side.segments > 0 if self.options.arrangement == "prefix" else None
+        return replace(batch, encoder=None, decoder=side, prefix=prefix)
+
+    def _hidden(self, batch: Batch, seen: list[Tensor] | None = None) -> Tensor:
         if not self._is_ragged():
-            return self._dense(batch)
+            return self._dense(batch, seen)
         side = batch.decoder or batch.encoder
         assert side is not None, "a batch needs a side"
-        states, index = self._ragged(batch)
-        padded = states.new_zeros(side.ids.numel(), states.shape[-1])
-        return padded.index_copy(0, index, states).view(*side.ids.shape, -1)
+        states, index = self._ragged(batch, seen)
+        if seen:
+            seen[:] = [laid(x, index, side) for x in seen]
+        return laid(states, index, side)
 
     def states(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(states [M, D] ready for `readout`, targets [M], weights [M]) of the target tokens with weight > 0."""
@@ -272,8 +288,8 @@ class T5(nn.Module):
 
     # Examples end to end
 
-    def _ragged(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """([N, D] last states, [N] their places in the flattened side that answers)"""
+    def _ragged(self, batch: Batch, seen: list[Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        """([N, D] last states, [N] their places in the flattened side that answers); `seen` as `Stack` has it."""
         sides = [side for side in (batch.encoder, batch.decoder) if side is not None]
         places = [token_places(side) for side in sides]
         ids = torch.cat([side.ids.flatten()[index] for side, index in zip(sides, places, strict=True)])
@@ -281,7 +297,8 @@ class T5(nn.Module):
         memory = None
         if batch.encoder is not None:
             spans, stack = spans_of(batch.encoder.runs), self._reader()
-            memory = stack(embedded[0], Ragged(spans, stack.relative_bias.square(longest(spans), both_ways=True)))
+            sight = Ragged(spans, stack.relative_bias.square(longest(spans), both_ways=True))
+            memory = stack(embedded[0], sight, seen=seen if batch.decoder is None else None)
         if batch.decoder is None:
             assert memory is not None
             return memory, places[0]
@@ -292,21 +309,21 @@ class T5(nn.Module):
         if batch.prefix is None:
             bias = bias.masked_fill(later, -math.inf)
         else:
-            seen = batch.prefix.flatten()[places[-1]]
-            hidden = tuple(later[: end - start, : end - start] & ~seen[start:end] for start, end, _, _ in spans)
+            free = batch.prefix.flatten()[places[-1]]
+            hidden = tuple(later[: end - start, : end - start] & ~free[start:end] for start, end, _, _ in spans)
         cross = None
         if batch.encoder is not None:
             keys = spans_of(batch.encoder.runs)
             cross = Ragged(tuple((*q[:2], *k[:2]) for q, k in zip(spans, keys, strict=True)))
-        return self.decoder(embedded[-1], Ragged(spans, bias, hidden), memory, cross), places[-1]
+        return self.decoder(embedded[-1], Ragged(spans, bias, hidden), memory, cross, seen), places[-1]
 
     # Padded rows
 
-    def _dense(self, batch: Batch) -> Tensor:
+    def _dense(self, batch: Batch, seen: list[Tensor] | None = None) -> Tensor:
         """[B, L, D] last states of the side that answers"""
         memory = None
         if batch.encoder is not None:
-            memory = self._dense_encoder(batch.encoder)
+            memory = self._dense_encoder(batch.encoder, seen if batch.decoder is None else None)
         side = batch.decoder
         if side is None:
             assert memory is not None, "a batch needs a side"
@@ -323,16 +340,16 @@ class T5(nn.Module):
         if batch.encoder is not None:
             sees = side.segments[:, :, None] == batch.encoder.segments[:, None, :]
             cross = Dense(dense_bias(sees, None, dtype), sees.any(-1)[:, None, :, None])
-        out: Tensor = self.decoder(x, sight, memory, cross)
+        out: Tensor = self.decoder(x, sight, memory, cross, seen)
         return out
 
-    def _dense_encoder(self, side: Side) -> Tensor:
+    def _dense_encoder(self, side: Side, seen: list[Tensor] | None = None) -> Tensor:
         """[B, S, D] the encoder's last states"""
         stack = self._reader()
         x = self._embed(side.ids)
         sees = side.segments[:, :, None] == side.segments[:, None, :]
         relative = stack.relative_bias.square(side.ids.shape[1], both_ways=True)
-        memory: Tensor = stack(x, Dense(dense_bias(sees, relative, self._compute_dtype())))
+        memory: Tensor = stack(x, Dense(dense_bias(sees, relative, self._compute_dtype())), seen=seen)
         return memory
 
     # One token after the other
