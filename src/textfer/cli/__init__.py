@@ -12,6 +12,7 @@ import click
 from textfer import __version__
 from textfer.cli.answering import ask, generate
 from textfer.cli.checkup import doctor
+from textfer.cli.compare import compare
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
@@ -60,6 +61,7 @@ for command in (
     show,
     tokenizer,
     vectors,
+    compare,
     verify_resume,
     doctor,
 ):
