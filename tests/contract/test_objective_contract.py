@@ -86,8 +86,8 @@ def test_raw_len_fits_the_lengths_it_was_asked_for(objective: Objective, inputs_
 
 @pytest.mark.parametrize("length", LENGTHS)
 def test_targets_in_place_are_the_text_and_only_some_of_them_count(objective: Objective, length: int) -> None:
-    if not objective.in_place:
-        pytest.skip("targets are written")
+    if not objective.in_place or objective.in_sight:
+        pytest.skip("targets are written, or all of them are seen")
     tokens = text(50, length)
     for row, ids in zip(tokens, objective(tokens, SPECIALS, Draws(keys(50))), strict=True):
         assert ids.weights is not None
@@ -98,6 +98,17 @@ def test_targets_in_place_are_the_text_and_only_some_of_them_count(objective: Ob
         assert (ids.weights[changed] > 0).all()
 
 
+@pytest.mark.parametrize("length", LENGTHS)
+def test_targets_in_sight_are_the_inputs_and_all_count(objective: Objective, length: int) -> None:
+    if not objective.in_sight:
+        pytest.skip("something is hidden")
+    assert objective.in_place
+    tokens = text(50, length)
+    for row, ids in zip(tokens, objective(tokens, SPECIALS, Draws(keys(50))), strict=True):
+        assert ids.inputs.tolist() == ids.targets.tolist() == row.tolist()
+        assert ids.weights is None
+
+
 def test_no_rows_give_no_examples(objective: Objective) -> None:
     assert objective(np.zeros((0, 20), np.int32), SPECIALS, Draws(keys(0))) == []
 
@@ -105,7 +116,7 @@ def test_no_rows_give_no_examples(objective: Objective) -> None:
 def test_other_keys_give_other_noise(objective: Objective) -> None:
     tokens = text(4, 300)
     first, second = (objective(tokens, SPECIALS, Draws(keys(4, seed=seed))) for seed in (1, 2))
-    random = objective.num_sentinels(300) > 0 or not objective.joins or objective.in_place
+    random = objective.num_sentinels(300) > 0 or not objective.joins or objective.in_place is not objective.in_sight
     assert any(map(same, first, second)) is not random
 
 

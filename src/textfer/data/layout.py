@@ -224,6 +224,8 @@ class LayoutKind:
     """Inputs and targets share one stack."""
     answers: Literal["written", "in place", "by heads"] = "written"
     """Targets have tokens of their own; or stand where the inputs do; or there are only those of heads."""
+    in_sight: bool = False
+    """Targets in place are the inputs: the model guesses a token from what stands before it, and from what follows."""
 
 
 LAYOUTS = {
@@ -231,5 +233,6 @@ LAYOUTS = {
     "causal": LayoutKind(causal, together=True),
     "prefix": LayoutKind(prefix, together=True),
     "masked": LayoutKind(masked, together=False, answers="in place"),
+    "both_ways": LayoutKind(masked, together=False, answers="in place", in_sight=True),
     "pair": LayoutKind(pair, together=False, answers="by heads"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast, runtime_checkable
 
 from textfer.config import Options, Registry, build
 from textfer.errors import ConfigError
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch takes seconds to import and only the networks need it
 
     from textfer.batch import Batch, Output
     from textfer.models.cache import Cache
+    from textfer.tokenizers import Tokenizer
 
 
 ADDED = frozenset({"adapter", "lora", "prompt"})
@@ -81,6 +82,15 @@ class Model(Protocol):
     def eval(self) -> Self: ...
 
 
+@runtime_checkable
+class Speller(Protocol):
+    """A model that reads tokens by their characters."""
+
+    def spell(self, tokenizer: Tokenizer) -> None:
+        """Tells the model how the tokens of its vocabulary are spelt."""
+        ...
+
+
 class Generator(Model, Protocol):
     """A model that also writes, one token after the other."""
 
@@ -101,7 +111,9 @@ class Generator(Model, Protocol):
         ...
 
 
-MODELS: Registry[type[Model]] = Registry("model", ["textfer.models.t5", "textfer.models.gpt", "textfer.models.bert"])
+MODELS: Registry[type[Model]] = Registry(
+    "model", ["textfer.models.t5", "textfer.models.gpt", "textfer.models.bert", "textfer.models.elmo", "textfer.models.cbow_model"]
+)
 
 
 def model_options(values: Mapping[str, Any], *, where: str) -> Options:

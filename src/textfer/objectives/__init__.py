@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from textfer.objectives.base import OBJECTIVES, Objective
+from textfer.objectives.both_ways import BothWaysLanguageModel
 from textfer.objectives.denoising import IidCorruption, LanguageModel, PrefixLanguageModel, SpanCorruption
 from textfer.objectives.masked import MaskedLanguageModel
 
 __all__ = [
     "OBJECTIVES",
+    "BothWaysLanguageModel",
     "IidCorruption",
     "LanguageModel",
     "MaskedLanguageModel",

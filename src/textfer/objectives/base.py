@@ -29,6 +29,8 @@ class Objective(Protocol):
     """Every raw token is found in inputs or targets, once and in order."""
     in_place: ClassVar[bool]
     """Targets stand where the inputs do, one for each."""
+    in_sight: ClassVar[bool]
+    """They are the inputs, nothing is hidden: only for models that guess a token without seeing it."""
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """Raw tokens in a piece, the most that never outgrow those lengths (which count end marks)."""

@@ -49,6 +49,7 @@ class SpanCorruption(Options):
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
+    in_sight: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """Raw tokens whose inputs fill `inputs_len`. Errors: ConfigError when the targets do not fit."""
@@ -136,6 +137,7 @@ class IidCorruption(Options):
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
+    in_sight: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """One less than the inputs: nothing may be cut out. Errors: ConfigError when the targets do not fit."""
@@ -191,6 +193,7 @@ class PrefixLanguageModel(Options):
     eos: ClassVar[tuple[bool, bool]] = (True, True)
     lossless: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
+    in_sight: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """The shorter of the two: either side may hold all tokens but one."""
@@ -226,6 +229,7 @@ class LanguageModel(Options):
     eos: ClassVar[tuple[bool, bool]] = (False, False)
     lossless: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
+    in_sight: ClassVar[bool] = False
 
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """The length of the targets."""

@@ -50,6 +50,7 @@ class MaskedLanguageModel(Options):
     eos: ClassVar[tuple[bool, bool]] = (False, False)
     lossless: ClassVar[bool] = False
     in_place: ClassVar[bool] = True
+    in_sight: ClassVar[bool] = False
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
