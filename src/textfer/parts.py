@@ -23,7 +23,7 @@ from textfer.data.tokens import RowChoice, TokenTable
 from textfer.errors import CheckpointError, ConfigError
 from textfer.generate import Predictor
 from textfer.heads import Head
-from textfer.models import MODELS, Model, as_generator, load_model
+from textfer.models import MODELS, Model, Speller, as_generator, load_model
 from textfer.models.headed import Headed, with_heads
 from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
@@ -131,7 +131,10 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> M
         return model
     options = {name: value for name, value in recipe.model.items() if name != "name"}
     torch.manual_seed(recipe.seed)
-    return MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
+    model = MODELS.get(recipe.model["name"]).make(options, vocab_size=tokenizer.vocab_size)
+    if isinstance(model, Speller):
+        model.spell(tokenizer)
+    return model
 
 
 def build_adapted(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None, *, heads: Sequence[Head] = ()) -> Adapted:
@@ -206,6 +209,11 @@ def _check_answers(tables: Mapping[str, TokenTable | HeadedExamples], objective:
                 raise ConfigError(
                     f"objective: its targets are {place}, and the answers of this model are {how}. Name an objective "
                     "or a model that fits (masked_lm for encoders)."
+                )
+            if objective.in_sight != LAYOUTS[layout].in_sight:
+                raise ConfigError(
+                    "objective: both_ways hides nothing, so it is for models that guess a token without seeing it "
+                    "(elmo), and these learn nothing else. For an encoder such as bert name masked_lm."
                 )
         elif how == "in place":
             raise ConfigError(
