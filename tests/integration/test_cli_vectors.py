@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 from console import refused, write
 
+from textfer.models.cbow_model import Cbow, piece_vectors
+from textfer.tokenizers import load_tokenizer
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 TOLD = ("Red and blue are colours.", "Anna walks to Aldon with a cat and a dog.", "The cat sees the dog.")
@@ -43,6 +46,32 @@ def test_learn_look_and_convert(call: Any, text: Path, tmp_path: Path) -> None:
     few = tmp_path / "few.vec"
     assert call("vectors", "convert", made, few, "--limit", 4).out == f"{few}: 4 words, 8 numbers each\n"
     assert few.read_text(encoding="utf-8").startswith("4 8\n")
+
+
+def test_a_vocabulary_s_pieces_make_a_model(call: Any, text: Path, tmp_path: Path) -> None:
+    made = tmp_path / "cbow"
+    done = call("vectors", "train", made, "--task", text, *SETTINGS, "--tokenizer", "bytes")
+    assert done.code == 0, done.err
+    learnt = len(piece_vectors(Cbow.load(made), load_tokenizer(str(made))))
+    assert 20 < learnt <= len(set("".join(LINES)))
+    assert done.out.startswith(f"{made}: {learnt} pieces, 8 numbers each, from ")
+    assert {path.name for path in made.iterdir()} >= {"config.json", "model.safetensors"}
+    near = call("vectors", "near", made, "c", "--json").json["near"]["c"]
+    assert len(near) == 10
+    few = tmp_path / "few.vec"
+    assert call("vectors", "convert", made, few, "--limit", 4).out == f"{few}: 4 words, 8 numbers each\n"
+
+    refused(
+        call("vectors", "train", made, "--task", text, "--tokenizer", "bytes", "--set", "cut=spaces"),
+        2,
+        "--set cut: cannot take effect, --tokenizer cuts the text. Drop one of them.",
+    )
+    out = tmp_path / "v.bin"
+    refused(
+        call("vectors", "train", out, "--task", text, "--tokenizer", "bytes"),
+        2,
+        f"{out}: with --tokenizer a folder is written, expected the name of one.",
+    )
 
 
 def test_what_is_refused(call: Any, text: Path, tmp_path: Path) -> None:

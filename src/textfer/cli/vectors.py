@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from textfer.cli.parts import data_option, json_option, print_json
+from textfer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from textfer.models.cbow import Progress
-    from textfer.models.word_vectors import Near
+    from textfer.models.cbow import CbowOptions, Progress
+    from textfer.models.word_vectors import Near, WordVectors
 
 path_type = click.Path(path_type=Path)
 count_option = click.option("--count", default=10, show_default=True, type=click.IntRange(1), help="Words to show.")
@@ -35,6 +36,11 @@ def vectors() -> None:
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="dim=300, window=5, epochs=5, cut=spaces, …"
 )
+@click.option(
+    "--tokenizer",
+    "vocabulary",
+    help="Vectors for the pieces of this vocabulary; OUT is then a folder: a model that heads can be put upon.",
+)
 @data_option
 @json_option
 def vectors_train(
@@ -43,18 +49,25 @@ def vectors_train(
     split: str,
     limit: int | None,
     settings: Sequence[str],
+    vocabulary: str | None,
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
     """Learn a vector for every word of the tasks' texts, by CBOW, and write them to OUT."""
     from textfer.config import apply_overrides, build
     from textfer.evaluate import iter_examples
-    from textfer.models.cbow import CbowOptions, train_cbow
-    from textfer.models.cbow_files import file_format, save_vectors
+    from textfer.models.cbow import CbowOptions
+    from textfer.models.cbow_files import SUFFIXES, file_format
     from textfer.recipe import find_task
 
-    options = build(CbowOptions, apply_overrides({}, settings), where="--set")
-    file_format(out)
+    values = apply_overrides({}, settings)
+    options = build(CbowOptions, values, where="--set")
+    if vocabulary is None:
+        file_format(out)
+    elif "cut" in values:
+        raise ConfigError("--set cut: cannot take effect, --tokenizer cuts the text. Drop one of them.")
+    elif out.suffix in SUFFIXES or out.is_file():
+        raise ConfigError(f"{out}: with --tokenizer a folder is written, expected the name of one.")
     chosen = [find_task(name) for name in tasks]
 
     def texts() -> Iterator[str]:
@@ -69,15 +82,54 @@ def vectors_train(
             _tell(last[0])
         last[:] = [now]
 
-    made = train_cbow(texts(), options, progress=told)
+    learnt = _learnt(out, vocabulary, texts(), options, told)
     _tell(last[0])
-    save_vectors(made, out)
-    facts = {"path": str(out), "words": len(made), "dim": made.dim, "read": last[0].of // options.epochs}
+    facts = {"path": str(out), "words": len(learnt), "dim": learnt.dim, "read": last[0].of // options.epochs}
     if as_json:
         print_json({**facts, "epochs": options.epochs, "loss": last[0].loss})
         return
-    click.echo(f"{out}: {len(made):,} words, {made.dim} numbers each, from {facts['read']:,} words of text")
-    click.echo(f"next: textfer vectors near {out} {made.words[0]}")
+    what = "words" if vocabulary is None else "pieces"
+    click.echo(f"{out}: {len(learnt):,} {what}, {learnt.dim} numbers each, from {facts['read']:,} {what} of text")
+    click.echo(f"next: textfer vectors near {out} {learnt.words[0]}")
+
+
+def _learnt(
+    out: Path,
+    vocabulary: str | None,
+    texts: Iterator[str],
+    options: CbowOptions,
+    told: Callable[[Progress], None],
+) -> WordVectors:
+    """The vectors, written to OUT."""
+    if vocabulary is None:
+        from textfer.models.cbow import train_cbow
+        from textfer.models.cbow_files import save_vectors
+
+        vectors = train_cbow(texts, options, progress=told)
+        save_vectors(vectors, out)
+        return vectors
+    from textfer.models.cbow_model import piece_vectors, train_pieces
+    from textfer.tokenizers import load_tokenizer
+
+    tokenizer = load_tokenizer(vocabulary)
+    model = train_pieces(texts, tokenizer, options, progress=told)
+    model.save(out)
+    tokenizer.save(out)
+    return piece_vectors(model, tokenizer)
+
+
+def _read(path: Path, *, limit: int | None = None) -> WordVectors:
+    """The vectors of a file, or of a folder that --tokenizer wrote."""
+    from textfer.models.cbow_files import read_vectors
+
+    if not path.is_dir():
+        return read_vectors(path, limit=limit)
+    from textfer.models.cbow_model import Cbow, piece_vectors
+    from textfer.models.word_vectors import WordVectors
+    from textfer.tokenizers import load_tokenizer
+
+    found = piece_vectors(Cbow.load(path), load_tokenizer(str(path)))
+    return WordVectors(found.words[:limit], found.vectors[:limit])
 
 
 def _tell(now: Progress) -> None:
@@ -93,9 +145,7 @@ def _tell(now: Progress) -> None:
 @json_option
 def vectors_near(path: Path, words: Sequence[str], count: int, as_json: bool) -> None:
     """Show the words nearest to each WORD, with their cosines."""
-    from textfer.models.cbow_files import read_vectors
-
-    known = read_vectors(path)
+    known = _read(path)
     found = {word: known.near(word, count) for word in words}
     if as_json:
         print_json({"near": {word: [near._asdict() for near in nearest] for word, nearest in found.items()}})
@@ -112,9 +162,7 @@ def vectors_near(path: Path, words: Sequence[str], count: int, as_json: bool) ->
 @json_option
 def vectors_analogy(path: Path, words: tuple[str, str, str], count: int, as_json: bool) -> None:
     """Show what is to THIRD as OTHER is to ONE: `man king woman` should give queen."""
-    from textfer.models.cbow_files import read_vectors
-
-    found = read_vectors(path).analogy(*words, count=count)
+    found = _read(path).analogy(*words, count=count)
     if as_json:
         print_json({"analogy": [near._asdict() for near in found]})
         return
@@ -127,10 +175,10 @@ def vectors_analogy(path: Path, words: tuple[str, str, str], count: int, as_json
 @click.option("--limit", type=click.IntRange(1), help="Only the first words, which are the most frequent ones.")
 def vectors_convert(path: Path, out: Path, limit: int | None) -> None:
     """Write the vectors of a file in another format, as the suffix of OUT says."""
-    from textfer.models.cbow_files import file_format, read_vectors, save_vectors
+    from textfer.models.cbow_files import file_format, save_vectors
 
     file_format(out)
-    known = read_vectors(path, limit=limit)
+    known = _read(path, limit=limit)
     save_vectors(known, out)
     click.echo(f"{out}: {len(known):,} words, {known.dim} numbers each")
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,8 +127,15 @@ def read_corpus(texts: Iterable[str], options: CbowOptions) -> Corpus:
             ids.extend(map(places.__getitem__, words))
             ends.append(len(ids))
     everything = np.frombuffer(ids, np.int32) if ids else np.zeros(0, np.int32)
-    counts = np.bincount(everything, minlength=len(places))
-    names = list(places)
+    return numbered(everything, np.array(ends, np.int64), list(places), options)
+
+
+def numbered(ids: Int32, ends: Int64, names: Sequence[str], options: CbowOptions) -> Corpus:
+    """The corpus of words that have numbers already, `names[number]`, in sentences that end at `ends`.
+
+    Errors: DataError when fewer than two are frequent enough.
+    """
+    counts = np.bincount(ids, minlength=len(names))
     kept = [place for place in range(len(names)) if counts[place] >= options.min_count]
     if len(kept) < 2:
         raise DataError(
@@ -138,14 +145,14 @@ def read_corpus(texts: Iterable[str], options: CbowOptions) -> Corpus:
     kept.sort(key=lambda place: (-counts[place], names[place]))
     renumbered = np.full(len(names), -1, np.int32)
     renumbered[kept] = np.arange(len(kept), dtype=np.int32)
-    numbers = renumbered[everything]
+    numbers = renumbered[ids]
     stay = numbers >= 0
     before = np.concatenate([[0], np.cumsum(stay)])
     return Corpus(
         words=tuple(names[place] for place in kept),
         counts=counts[kept].astype(np.int64),
         ids=numbers[stay],
-        ends=before[np.frombuffer(ends, np.int64)],
+        ends=before[ends],
     )
 
 
