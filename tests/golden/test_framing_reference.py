@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from textfer.data.framing import frames, marks_of
-from textfer.tokenizers import Subwords
+from textfer.tokenizers import Subwords, WordPieceOptions, load_tokenizer, train_wordpiece
 
 transformers = pytest.importorskip("transformers")
 
@@ -96,3 +96,24 @@ def test_one_field_and_short_pairs(vocab: Path) -> None:
             assert found.inputs.tolist() == expected["input_ids"]
             assert found.types.tolist() == expected["token_type_ids"]
             assert [tuple(place) for place in found.places.tolist()] == expected["offset_mapping"]
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_vocabulary_learnt_here_is_read_there(tmp_path: Path, lowercase: bool) -> None:
+    rng = random.Random(2)
+    corpus = [texts(rng, 20) for _ in range(300)]
+    train_wordpiece(corpus, tmp_path, WordPieceOptions(vocab_size=90, lowercase=lowercase))
+    ours = load_tokenizer(tmp_path)
+    ours.save(tmp_path / "saved")
+    for folder in (tmp_path, tmp_path / "saved"):
+        for theirs in (
+            transformers.BertTokenizerFast.from_pretrained(folder),
+            transformers.AutoTokenizer.from_pretrained(folder),
+        ):
+            assert (theirs.cls_token_id, theirs.sep_token_id, theirs.mask_token_id, theirs.pad_token_id) == (2, 3, 4, 0)
+            for text in corpus[:60]:
+                assert theirs(text)["input_ids"] == [2, *ours.encode(text), 3]
+            (frame,) = frames(ours.encode_places_many(corpus[:2]), marks_of(ours.specials), max_len=500)
+            pair = theirs(*corpus[:2])
+            assert frame.inputs.tolist() == pair["input_ids"]
+            assert frame.types.tolist() == pair["token_type_ids"]

@@ -134,6 +134,10 @@ def test_tokenizer(call: Any, tmp_path: Path, model: Path) -> None:
         assert all(set(piece) == {"piece", "id", "kind"} for piece in shown[0]["pieces"])
     shown = call("tokenizer", "inspect", "bytes", stdin="a\n").out
     assert shown == "'a' is seen as 'a', 1 tokens\n      100  a                         byte\n"
+    words = ("--set", "algorithm=wordpiece", "--set", "lowercase=false", "--set", "vocab_size=90")
+    done = call("tokenizer", "train", tmp_path / "words", "--task", file, *words)
+    assert done.code == 0, done.err
+    assert (tmp_path / "words" / "vocab.txt").is_file()
     done = call("tokenizer", "train", folder, "--task", file, "--set", "vocab_siz=300")
     refused(done, 2, "--set.vocab_siz: unknown option. Did you mean 'vocab_size'?")
     done = call("tokenizer", "inspect", "nowhere", "x")

@@ -1,4 +1,4 @@
-"""Learning a SentencePiece vocabulary: the sample, the report, the errors. The texts are made up here."""
+"""Learning a vocabulary: the sample, the report, the errors. The texts are made up here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from textfer.errors import ConfigError, DataError
-from textfer.tokenizers import Bytes, TokenizerOptions, load_tokenizer, measure, train_sentencepiece
+from textfer.tokenizers import (
+    Bytes,
+    Subwords,
+    TokenizerOptions,
+    WordPieceOptions,
+    load_tokenizer,
+    measure,
+    train_sentencepiece,
+    train_wordpiece,
+)
 from textfer.tokenizers import training as training_module
 
 
@@ -129,3 +138,80 @@ def test_measure_any_tokenizer(tmp_path: Path) -> None:
     assert coverage.unknown == (("z", 3),)
     assert coverage.tokens_per_word == pytest.approx(4 / 3)
     assert measure(Bytes(), ["ab é"]).bytes == ((" ", 1), ("a", 1), ("b", 1), ("é", 1))
+
+
+def test_marks_make_one_vocabulary_for_all_models(tmp_path: Path) -> None:
+    train_sentencepiece(sentences(), tmp_path / "with", TokenizerOptions(vocab_size=500, marks=True))
+    train_sentencepiece(sentences(), tmp_path / "without", TokenizerOptions(vocab_size=500))
+    tokenizer = load_tokenizer(tmp_path / "with")
+    specials = tokenizer.specials
+    assert (specials.pad, specials.eos, specials.unk, specials.cls, specials.sep, specials.mask) == (0, 1, 2, 3, 4, 5)
+    assert tokenizer.pieces([3, 4, 5]) == ["[CLS]", "[SEP]", "[MASK]"]
+    assert len(specials.sentinels) == 100
+    text = "Hello [MASK] [CLS]"
+    assert not {3, 4, 5} & set(tokenizer.encode(text))  # letters
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.decode([3, *tokenizer.encode("Hello"), 4]) == "Hello"
+    assert json.loads((tmp_path / "with" / "tokenizer_config.json").read_text())["mask_token"] == "[MASK]"
+    plain = load_tokenizer(tmp_path / "without")
+    assert (plain.specials.cls, plain.specials.sep, plain.specials.mask) == (None, None, None)
+    assert "cls_token" not in json.loads((tmp_path / "without" / "tokenizer_config.json").read_text())
+    tokenizer.save(tmp_path / "again")
+    assert load_tokenizer(tmp_path / "again").digest == tokenizer.digest
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_wordpiece(tmp_path: Path, lowercase: bool) -> None:
+    texts = [*sentences(), *["Über die Brücke, 中文"] * 40]
+    report = train_wordpiece(texts, tmp_path, WordPieceOptions(vocab_size=400, lowercase=lowercase))
+    tokenizer = load_tokenizer(tmp_path)
+    assert isinstance(tokenizer, Subwords)
+    assert report.num_pieces == report.vocab_size == tokenizer.vocab_size == 400
+    assert report.digest == tokenizer.digest == load_tokenizer(tmp_path / "tokenizer.json").digest
+    specials = tokenizer.specials
+    assert (specials.pad, specials.unk, specials.cls, specials.sep, specials.mask, specials.eos) == (0, 1, 2, 3, 4, 3)
+    words = (tmp_path / "vocab.txt").read_text().splitlines()
+    assert words == tokenizer.pieces(range(400))
+    assert specials.inside is not None
+    assert specials.inside.tolist() == [word.startswith("##") for word in words]
+    assert "##中" not in words  # it is a word of its own
+    assert "##." not in words
+    assert any(word.isupper() for word in words[5:]) == (not lowercase)
+    assert (tokenizer.encode("HELLO Hello") == tokenizer.encode("hello hello")) == lowercase
+    from_text = load_tokenizer(tmp_path / "vocab.txt")
+    for text in sentences(3, 50):
+        assert from_text.encode(text) == tokenizer.encode(text)
+        assert tokenizer.specials.unk not in tokenizer.encode(text)
+    assert report.coverage.tokens_per_word < 3
+    tokenizer.save(tmp_path / "saved")
+    assert load_tokenizer(tmp_path / "saved").digest == tokenizer.digest
+    assert (tmp_path / "saved" / "vocab.txt").read_text().splitlines() == words
+
+
+def test_wordpiece_is_the_same_each_time(tmp_path: Path) -> None:
+    def digest(seed: int) -> str:
+        options = WordPieceOptions(vocab_size=300, max_chars=30_000, seed=seed)
+        return train_wordpiece(iter(sentences()), tmp_path / "t", options).digest
+
+    assert digest(1) == digest(1) == digest(1) != digest(2)
+
+
+def test_wordpiece_that_does_not_fit(tmp_path: Path) -> None:
+    message = (
+        r"^tokenizer.vocab_size: got 20, expected at least \d+: the marks and characters need as many. Raise it or"
+    )
+    with pytest.raises(ConfigError, match=message) as caught:
+        train_wordpiece(sentences(), tmp_path, WordPieceOptions(vocab_size=20))
+    fewest = int(str(caught.value).split("at least ")[1].split(":")[0])
+    assert train_wordpiece(sentences(), tmp_path, WordPieceOptions(vocab_size=fewest)).num_pieces == fewest
+    report = train_wordpiece(["one two", "one three"], tmp_path, WordPieceOptions(vocab_size=500))
+    assert report.num_pieces < 30
+    assert report.warnings[0].startswith(f"the corpus gave {report.num_pieces} pieces and not 500: ")
+    rare = [*sentences(), *["x☃y"] * 10]
+    report = train_wordpiece(rare, tmp_path, WordPieceOptions(vocab_size=500, character_coverage=0.99))
+    assert report.coverage.unknown_tokens > 0
+    with pytest.raises(DataError, match=r"^tokenizer corpus: got 0 texts without a character"):
+        train_wordpiece([], tmp_path / "none")
+    train_sentencepiece(sentences(), tmp_path / "other", TokenizerOptions(vocab_size=500))
+    with pytest.raises(ConfigError, match=r"other: holds spiece.model, expected no other vocabulary"):
+        train_wordpiece(sentences(), tmp_path / "other")

@@ -28,33 +28,38 @@ def tokenizer() -> None:
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="vocab_size=16000, algorithm=bpe, byte_fallback=false, …",
+    help="vocab_size=16000, algorithm=bpe, marks=true, algorithm=wordpiece, …",
 )
 @data_option
 @json_option
 def tokenizer_train(
     out_dir: Path, tasks: Sequence[str], split: str, settings: Sequence[str], data_dir: Path | None, as_json: bool
 ) -> None:
-    """Learn a SentencePiece vocabulary with T5's sentinels and write it to OUT_DIR."""
+    """Learn a vocabulary and write it to OUT_DIR.
+
+    SentencePiece with T5's sentinels; with --set marks=true also [CLS], [SEP] and [MASK], for one vocabulary of all
+    models; with --set algorithm=wordpiece (lowercase=false: cased) BERT's kind, which transformers reads.
+    """
     from dataclasses import asdict
 
     from textfer.config import apply_overrides, build
     from textfer.evaluate import iter_examples
     from textfer.recipe import find_task
-    from textfer.tokenizers.training import TokenizerOptions, train_sentencepiece
+    from textfer.tokenizers import TokenizerOptions, WordPieceOptions, train_sentencepiece, train_wordpiece
 
-    options = build(TokenizerOptions, apply_overrides({}, settings), where="--set")
+    table = apply_overrides({}, settings)
     chosen = [find_task(name) for name in tasks]
     examples = (example for task in chosen for example in iter_examples(task, split, data_dir=data_dir))
     texts = (text for example in examples for text in (example.inputs, example.targets) if text)
-    report = train_sentencepiece(texts, out_dir, options)
+    if table.get("algorithm") == "wordpiece":
+        report = train_wordpiece(texts, out_dir, build(WordPieceOptions, table, where="--set"))
+    else:
+        report = train_sentencepiece(texts, out_dir, build(TokenizerOptions, table, where="--set"))
     if as_json:
         print_json(asdict(report))
         return
     coverage = report.coverage
-    click.echo(
-        f"{out_dir}: {report.num_pieces:,} pieces, {report.vocab_size:,} rows with sentinels, {report.seconds:.1f} s"
-    )
+    click.echo(f"{out_dir}: {report.num_pieces:,} pieces, {report.vocab_size:,} rows, {report.seconds:.1f} s")
     click.echo(
         f"learnt from {report.sample_chars:,} of {report.num_chars:,} characters; on {report.measured_on}: "
         f"{coverage.tokens_per_word:.2f} tokens a word, {coverage.unknown_chars:.4%} of characters unknown, "

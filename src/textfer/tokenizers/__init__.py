@@ -5,6 +5,7 @@ from textfer.tokenizers.byte import Bytes
 from textfer.tokenizers.hub import Subwords, load_tokenizer
 from textfer.tokenizers.pieces import SentencePiece
 from textfer.tokenizers.training import Coverage, Report, TokenizerOptions, measure, train_sentencepiece
+from textfer.tokenizers.wordpiece import WordPieceOptions, train_wordpiece
 
 __all__ = [
     "Bytes",
@@ -17,8 +18,10 @@ __all__ = [
     "Subwords",
     "Tokenizer",
     "TokenizerOptions",
+    "WordPieceOptions",
     "inspect",
     "load_tokenizer",
     "measure",
     "train_sentencepiece",
+    "train_wordpiece",
 ]

@@ -166,12 +166,20 @@ class Subwords:
         return normaliser.normalize_str(text) if normaliser else text
 
     def save(self, directory: Path) -> None:
-        """Writes `tokenizer.json` and a `tokenizer_config.json` in the hub's form."""
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", **self.names}
+        """Writes `tokenizer.json` and a `tokenizer_config.json` in the hub's form; of BERT's kind a `vocab.txt` too."""
+        config: dict[str, object] = {"tokenizer_class": "PreTrainedTokenizerFast", **self.names}
         for mark in ("pad", "eos", "unk", "bos", "mask", "cls", "sep"):
             if (i := getattr(self.specials, mark)) is not None:
                 config.setdefault(f"{mark}_token", self._tokenizer.id_to_token(i) or "")
-        write_files(directory, {"tokenizer.json": self.content.encode(), "tokenizer_config.json": config})
+        files: dict[str, bytes | Mapping[str, object]] = {"tokenizer.json": self.content.encode()}
+        normaliser = json.loads(self.content).get("normalizer") or {}
+        if isinstance(self._tokenizer.model, models.WordPiece) and normaliser.get("type") == "BertNormalizer":
+            names = {"lowercase": "do_lower_case", "strip_accents": "strip_accents"}
+            config |= {"tokenizer_class": "BertTokenizer"} | {names[key]: normaliser.get(key) for key in names}
+            words = self._tokenizer.get_vocab()
+            if sorted(words.values()) == list(range(len(words))):
+                files["vocab.txt"] = "".join(f"{word}\n" for word in sorted(words, key=words.__getitem__)).encode()
+        write_files(directory, files | {"tokenizer_config.json": config})
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         try:

@@ -41,6 +41,8 @@ from textfer.tokenizers.base import (
     write_files,
 )
 
+MARKS = {"cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+"""An encoder's marks, where a model has them as control pieces."""
 _USER_DEFINED = 4  # SentencePiece's mark for pieces that are matched before anything else
 
 
@@ -66,9 +68,16 @@ class SentencePiece:
         if (eos := plain.eos_id()) < 0:
             raise CheckpointError(f"{name}: has no end token </s>, expected one. Train it again with an end token.")
         pad, unk, bos = (None if (i := get()) < 0 else int(i) for get in (plain.pad_id, plain.unk_id, plain.bos_id))
-        marks = np.array(sentinels, np.int32)
         self.specials = Specials(
-            pad=eos if pad is None else pad, eos=eos, unk=unk, bos=bos, sentinels=marks, num_ids=len(self._processor)
+            pad=eos if pad is None else pad,
+            eos=eos,
+            unk=unk,
+            bos=bos,
+            cls=_control(plain, MARKS["cls"]),
+            sep=_control(plain, MARKS["sep"]),
+            mask=_control(plain, MARKS["mask"]),
+            sentinels=np.array(sentinels, np.int32),
+            num_ids=len(self._processor),
         )
         self._left_out = frozenset((self.specials.eos, self.specials.pad))
         self.vocab_size = -(-len(self._processor) // ROW_MULTIPLE) * ROW_MULTIPLE
@@ -142,6 +151,7 @@ class SentencePiece:
         """Writes `spiece.model` and a `tokenizer_config.json` in the hub's form."""
         names = {"eos_token": self.specials.eos, "pad_token": self.specials.pad, "unk_token": self.specials.unk}
         config = {"tokenizer_class": "T5Tokenizer", "extra_ids": self.num_sentinels}
+        names |= {f"{name}_token": getattr(self.specials, name) for name in MARKS}
         config |= {name: self._piece(i) for name, i in names.items() if i is not None}
         if self.num_sentinels:
             config["additional_special_tokens"] = [f"<extra_id_{n}>" for n in range(self.num_sentinels)]
@@ -225,6 +235,12 @@ def _processor(model: bytes, *, name: str) -> SentencePieceProcessor:
         return SentencePieceProcessor(model_proto=model)
     except RuntimeError:
         raise CheckpointError(f"{name}: is not a SentencePiece model, or a broken one. Copy the file again.") from None
+
+
+def _control(processor: SentencePieceProcessor, piece: str) -> int | None:
+    """The id of a piece that stands for no text, if the model has it."""
+    i = int(processor.piece_to_id(piece))
+    return i if processor.id_to_piece(i) == piece and processor.is_control(i) else None
 
 
 def _brought_sentinels(processor: SentencePieceProcessor) -> list[int]:

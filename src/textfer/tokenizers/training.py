@@ -1,4 +1,4 @@
-"""Learns a SentencePiece vocabulary from a stream of texts, and says what it is worth.
+"""Learns a vocabulary from a stream of texts, and says what it is worth: SentencePiece here, WordPiece beside.
 
 The stream may be endless in all but time: a seeded sample of bounded size is kept, evenly drawn from all of it.
 """
@@ -22,7 +22,7 @@ from sentencepiece import SentencePieceTrainer
 from textfer.config import Options
 from textfer.errors import ConfigError, DataError
 from textfer.tokenizers.base import NUM_SENTINELS, Tokenizer, write_files
-from textfer.tokenizers.pieces import SentencePiece
+from textfer.tokenizers.pieces import MARKS, SentencePiece
 
 _MAX_SENTENCE_CHARS = 4096
 """Longer lines are cut: SentencePiece silently leaves out what is longer than its limit."""
@@ -35,15 +35,29 @@ _RESERVED = str.maketrans({"\0": " ", "▅": " "})  # SentencePiece's own marks:
 _PRINTABLE_ASCII = "".join(map(chr, range(33, 127)))
 
 
-class TokenizerOptions(Options):
+class SampleOptions(Options):
+    """What of the texts is learnt from."""
+
+    max_chars: int = Field(default=50_000_000, ge=10_000)
+    """The sample's size; training takes some 30 bytes of memory for each."""
+    max_sentences: int = Field(default=2_000_000, ge=1)
+    """The most lines in the sample."""
+    seed: int = 0
+    """Decides the sample."""
+
+
+class TokenizerOptions(SampleOptions):
     """How a SentencePiece vocabulary is learnt. Padding is 0, the end mark 1, unknown 2, as T5 has them."""
 
     algorithm: Literal["unigram", "bpe"] = "unigram"
     """unigram: T5's, keeps the likeliest pieces; bpe: merges the most frequent pairs."""
     vocab_size: int = Field(default=32_000, ge=4)
-    """Pieces, with the three marks and (under byte_fallback) the 256 bytes, without the sentinels."""
+    """Pieces, with the three marks, those of `marks` and (under byte_fallback) the 256 bytes, without the sentinels."""
     num_sentinels: int = Field(default=NUM_SENTINELS, ge=0, le=10_000)
     """`<extra_id_N>` ids behind the pieces."""
+    marks: bool = False
+    """Whether `[CLS]`, `[SEP]` and `[MASK]` are among the pieces (3, 4, 5), so that one vocabulary serves T5, GPT and
+    BERT. Written in a text they are letters."""
     byte_fallback: bool = True
     """Characters without a piece are spelt in UTF-8 bytes; without it they become unknown (as in T5's own)."""
     character_coverage: float = Field(default=0.9995, ge=0.9, le=1.0)
@@ -54,14 +68,8 @@ class TokenizerOptions(Options):
     """What is done to characters first: Unicode's NFKC, with `nmt_` also newlines, tabs and odd spaces made spaces,
     with `_cf` also case folded. `identity` changes nothing and keeps newlines and runs of spaces (code, verse); all
     others make one space of many."""
-    max_chars: int = Field(default=50_000_000, ge=10_000)
-    """The sample's size; training takes some 30 bytes of memory for each."""
-    max_sentences: int = Field(default=2_000_000, ge=1)
-    """The most lines in the sample."""
     num_threads: int = Field(default=4, ge=1)
     """The result depends on it in the last digits of the scores, hence no default that varies with the machine."""
-    seed: int = 0
-    """Decides the sample."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,30 +120,11 @@ def train_sentencepiece(texts: Iterable[str], out_dir: Path | str, options: Toke
     """
     options = options or TokenizerOptions()
     start = time.perf_counter()
-    sample = _Sample(texts, options)
-    if not sample.training:
-        raise DataError(
-            f"tokenizer corpus: got {sample.num_texts} texts without a character, expected text. Check the files."
-        )
+    sample = Sample(texts, options)
     tokenizer = SentencePiece(_train(sample.training, options), num_sentinels=options.num_sentinels)
     coverage = measure(tokenizer, sample.measured)
-    report = Report(
-        num_texts=sample.num_texts,
-        num_sentences=sample.num_sentences,
-        num_chars=sample.num_chars,
-        sample_sentences=len(sample.training),
-        sample_chars=sum(map(len, sample.training)),
-        num_pieces=options.vocab_size,
-        vocab_size=tokenizer.vocab_size,
-        digest=tokenizer.digest,
-        measured_on="held-out sentences" if sample.held_out else "the training sample",
-        coverage=coverage,
-        warnings=tuple(_warnings(tokenizer, coverage, sample, options)),
-        seconds=time.perf_counter() - start,
-    )
-    tokenizer.save(Path(out_dir))
-    write_files(Path(out_dir), {"training.json": {"options": options.model_dump(), "report": asdict(report)}})
-    return report
+    warnings = tuple(_warnings(tokenizer, coverage, sample, options))
+    return written(Outcome(tokenizer, options.vocab_size, sample, coverage, warnings), Path(out_dir), options, start)
 
 
 def measure(tokenizer: Tokenizer, texts: Iterable[str]) -> Coverage:
@@ -174,14 +163,50 @@ def measure(tokenizer: Tokenizer, texts: Iterable[str]) -> Coverage:
     )
 
 
+def written(outcome: Outcome, out_dir: Path, options: SampleOptions, start: float) -> Report:
+    """The report of what was learnt, which `training.json` keeps. `start`: when learning began, in seconds."""
+    tokenizer, sample = outcome.tokenizer, outcome.sample
+    report = Report(
+        num_texts=sample.num_texts,
+        num_sentences=sample.num_sentences,
+        num_chars=sample.num_chars,
+        sample_sentences=len(sample.training),
+        sample_chars=sum(map(len, sample.training)),
+        num_pieces=outcome.num_pieces,
+        vocab_size=tokenizer.vocab_size,
+        digest=tokenizer.digest,
+        measured_on="held-out sentences" if sample.held_out else "the training sample",
+        coverage=outcome.coverage,
+        warnings=outcome.warnings,
+        seconds=time.perf_counter() - start,
+    )
+    tokenizer.save(out_dir)
+    write_files(out_dir, {"training.json": {"options": options.model_dump(), "report": asdict(report)}})
+    return report
+
+
 def _most_frequent(counts: Counter[str]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:50]
 
 
-class _Sample:
-    """The sentences to train on and those to measure, in their order in the stream."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a report is made of."""
 
-    def __init__(self, texts: Iterable[str], options: TokenizerOptions) -> None:
+    tokenizer: Tokenizer
+    num_pieces: int
+    sample: Sample
+    coverage: Coverage
+    warnings: tuple[str, ...]
+
+
+class Sample:
+    """The sentences to train on and those to measure, in their order in the stream.
+
+    Errors: DataError where there is no text.
+    """
+
+    def __init__(self, texts: Iterable[str], options: SampleOptions) -> None:
         self.num_texts = self.num_sentences = self.num_chars = self.num_indented = self.num_broken = 0
         training = _Reservoir(max_chars=options.max_chars, max_sentences=options.max_sentences)
         held_out = _Reservoir(max_chars=_MAX_MEASURED_CHARS, max_sentences=options.max_sentences)
@@ -196,6 +221,10 @@ class _Sample:
                 training.add(-key, -index, sentence)
         self.training = training.sentences()
         self.measured = held_out.sentences() if self.held_out else self._first(self.training)
+        if not self.training:
+            raise DataError(
+                f"tokenizer corpus: got {self.num_texts} texts without a character, expected text. Check the files."
+            )
 
     def _sentences(self, texts: Iterable[str]) -> Iterator[str]:
         for text in texts:
@@ -286,6 +315,7 @@ def _train(sentences: Sequence[str], options: TokenizerOptions) -> bytes:
             eos_id=1,
             unk_id=2,
             bos_id=-1,
+            control_symbols=list(MARKS.values()) if options.marks else [],
             minloglevel=2,
             **whole,
         )
@@ -308,9 +338,7 @@ def _explain(message: str, sentences: Sequence[str], options: TokenizerOptions) 
     raise ConfigError(f"tokenizer: SentencePiece could not learn a vocabulary: {message.splitlines()[0]}.") from None
 
 
-def _warnings(
-    tokenizer: SentencePiece, coverage: Coverage, sample: _Sample, options: TokenizerOptions
-) -> Iterator[str]:
+def _warnings(tokenizer: SentencePiece, coverage: Coverage, sample: Sample, options: TokenizerOptions) -> Iterator[str]:
     if coverage.unknown:
         shown = " ".join(f"{char} ({count}×)" for char, count in coverage.unknown[:12])
         yield f"characters that become unknown: {shown}. Set byte_fallback, or raise character_coverage."
