@@ -1,8 +1,4 @@
-"""The test kit: what any part must keep to, for the parts that come with Textfer and for yours.
-
-from textfer.testing import check_task
-check_task(my_task)
-"""
+"""What any task must keep to."""
 
 from __future__ import annotations
 
