@@ -51,6 +51,8 @@ class Paper(Options):
     """What it measured."""
     rows: dict[str, tuple[float, ...]]
     """Row → its numbers; nan where there is none."""
+    others: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """Rows that only the paper has, by what the table calls them."""
     note: str = ""
     """What a reader must know of them."""
 
@@ -187,7 +189,7 @@ def _check(made: Comparison) -> Comparison:
         if all(row.changes.get(stage) is False for stage in made.stages):
             raise ConfigError(f"rows.{name}: leaves out every stage, so nothing would be trained. Keep one.")
     if made.paper is not None:
-        for name, numbers in made.paper.rows.items():
+        for name, numbers in {**made.paper.rows, **made.paper.others}.items():
             if len(numbers) != len(made.paper.columns):
                 wanted = len(made.paper.columns)
                 raise ConfigError(f"paper.rows.{name}: got {len(numbers)} numbers, expected {wanted}, one a column.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +19,8 @@ FORMAT = 1
 """Raise it when runs of before must not be taken for runs of now."""
 COLUMN = "<column>"
 """In data.tasks or eval.tasks: the tasks of the column."""
+NOT_SHARED = ("seed", "summary")
+"""What a recipe that is named as `base` says for itself alone."""
 DIGITS = 12
 
 
@@ -103,29 +105,28 @@ def _cell(made: Comparison, row: str, column: str, seed: int, out: Path) -> Cell
 
 
 def _values(made: Comparison, row: str, column: str, stage: str) -> dict[str, Any] | None:
-    """Recipe values of a stage of a cell, later layers over earlier ones; None = the cell goes without this stage."""
-    values: dict[str, Any] = {}
+    """Recipe values of a stage of a cell, later layers over earlier ones; None = the cell goes without this stage.
+
+    The recipes and sizes that layers name as their `base` lie under all that any layer says itself.
+    """
+    under: dict[str, Any] = {}
+    over: dict[str, Any] = {}
     changes = [made.rows[row].changes, made.columns[column].changes]
     if any(one.get(stage) is False for one in changes):
         return None
     for layer in (made.base, made.stages[stage], *(one.get(key, {}) for one in changes for key in (EVERY, stage))):
-        values = merge(values, _with_base(layer))
+        own = dict(layer)
+        bases = own.pop("base", [])
+        for name in [bases] if isinstance(bases, str) else bases:
+            under = merge(under, {key: value for key, value in load_layers(name).items() if key not in NOT_SHARED})
+        over = merge(over, own)
+    values = merge(under, over)
     for section in ("data", "eval"):
         tasks = values.get(section, {}).get("tasks", ())
         if COLUMN in tasks:
             named = [one for task in tasks for one in (made.columns[column].tasks if task == COLUMN else (task,))]
             values[section] = {**values[section], "tasks": list(dict.fromkeys(named))}
     return values
-
-
-def _with_base(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """The layer with the recipes or sizes that its `base` names laid under it, without their seeds."""
-    values = dict(layer)
-    bases = values.pop("base", [])
-    under: dict[str, Any] = {}
-    for name in [bases] if isinstance(bases, str) else bases:
-        under = merge(under, {key: value for key, value in load_layers(name).items() if key not in ("seed", "summary")})
-    return merge(under, values)
 
 
 def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Comparison, out: Path) -> Stage:

@@ -39,8 +39,12 @@ def paper_of(found: Found) -> list[list[str]]:
     for name, row in made.rows.items():
         numbers = made.paper.rows.get(name, ())
         if numbers:
-            rows.append([row.label or name, *(f"{one:.2f}" if math.isfinite(one) else "" for one in numbers)])
-    return rows
+            rows.append([row.label or name, *_numbers(numbers)])
+    return rows + [[label, *_numbers(numbers)] for label, numbers in made.paper.others.items()]
+
+
+def _numbers(numbers: Sequence[float]) -> list[str]:
+    return [f"{one:.2f}" if math.isfinite(one) else "" for one in numbers]
 
 
 def notes_of(found: Found) -> list[str]:
@@ -149,7 +153,8 @@ def _paper(found: Found) -> dict[str, Any] | None:
     paper = found.made.paper
     if paper is None:
         return None
-    rows = {name: [one if math.isfinite(one) else None for one in numbers] for name, numbers in paper.rows.items()}
+    given = {**paper.rows, **paper.others}
+    rows = {name: [one if math.isfinite(one) else None for one in numbers] for name, numbers in given.items()}
     return {"source": paper.source, "note": paper.note, "columns": list(paper.columns), "rows": rows}
 
 
