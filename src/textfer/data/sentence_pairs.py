@@ -6,9 +6,10 @@ generator walks through the corpus; here every document has a key, so its pairs 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import NamedTuple, TypeAlias, final
 
 import numpy as np
 from pydantic import Field
@@ -70,66 +71,89 @@ class _Draw:
         return low + int(self.chance() * (high - low + 1))
 
 
+class PairSpans(NamedTuple):
+    """Where both halves of a pair stand: documents, and tokens `start:end` of them."""
+
+    first_document: int
+    first_start: int
+    first_end: int
+    second_document: int
+    second_start: int
+    second_end: int
+    is_random: bool
+
+
 def sentence_pairs(
     documents: Sequence[Document], number: int, options: PairOptions, *, key: np.uint64
 ) -> list[SentencePair]:
-    """The pairs of document `number`, in order; all that is random comes from `key`.
+    """The pairs of document `number`, in order; all that is random comes from `key`."""
+
+    def edges(document: int) -> list[int]:
+        return [0, *np.cumsum([len(sentence) for sentence in documents[document]]).tolist()]
+
+    def tokens(document: int, start: int, end: int) -> Int32:
+        return np.concatenate(documents[document])[start:end]
+
+    return [
+        SentencePair(tokens(*spans[:3]), tokens(*spans[3:6]), spans.is_random)
+        for spans in pair_spans(edges, len(documents), number, options, key=key)
+    ]
+
+
+def pair_spans(
+    edges: Callable[[int], Sequence[int]], count: int, number: int, options: PairOptions, *, key: np.uint64
+) -> list[PairSpans]:
+    """Where the pairs of document `number` of `count` stand; `edges(n)` are the borders of n's sentences, from 0 on.
 
     Sentences are gathered until they reach the target length and cut at random between two of them. What follows the
     cut is the second half; or a random stretch of another document is, and the sentences after the cut are used again.
     A lone sentence gets a random second half always.
     """
     draw = _Draw(key)
-    document, room = documents[number], options.max_len - NUM_MARKS
+    own, room = edges(number), options.max_len - NUM_MARKS
     target = draw.between(2, room) if draw.chance() < options.short_share else room
-    pairs: list[SentencePair] = []
-    begin = at = gathered = 0
-    while at < len(document):
-        gathered += len(document[at])
-        at += 1
-        if at < len(document) and gathered < target:
-            continue
-        count = at - begin
-        cut = draw.between(1, count - 1) if count >= 2 else 1
-        first = list(document[begin : begin + cut])
-        is_random = count == 1 or draw.chance() < options.random_share
+    pairs: list[PairSpans] = []
+    begin, last = 0, len(own) - 1
+    while begin < last:
+        at = min(bisect_left(own, own[begin] + target, begin + 1), last)
+        gathered = at - begin
+        middle = begin + (draw.between(1, gathered - 1) if gathered >= 2 else 1)
+        is_random = gathered == 1 or draw.chance() < options.random_share
         if is_random:
-            second = _elsewhere(documents, number, target - sum(map(len, first)), draw)
-            at = begin + cut
+            second = _elsewhere(edges, count, number, target - (own[middle] - own[begin]), draw)
         else:
-            second = list(document[begin + cut : at])
-        pairs.append(SentencePair(*_shortened(np.concatenate(first), np.concatenate(second), room, draw), is_random))
-        begin, gathered = at, 0
+            second = number, own[middle], own[at]
+        halves = _shortened((own[begin], own[middle]), second[1:], room, draw)
+        pairs.append(PairSpans(number, *halves[0], second[0], *halves[1], is_random))
+        begin = middle if is_random else at
     return pairs
 
 
-def _elsewhere(documents: Sequence[Document], number: int, wanted: int, draw: _Draw) -> list[Int32]:
-    """Sentences of a random document from a random one on, until there are enough tokens."""
+def _elsewhere(
+    edges: Callable[[int], Sequence[int]], count: int, number: int, wanted: int, draw: _Draw
+) -> tuple[int, int, int]:
+    """Sentences of a random document from a random one on, until there are enough tokens: (document, start, end)."""
     for _ in range(NUM_TRIES):
-        other = draw.between(0, len(documents) - 1)
+        other = draw.between(0, count - 1)
         if other != number:
             break
-    document = documents[other]
-    found: list[Int32] = []
-    total = 0
-    for sentence in document[draw.between(0, len(document) - 1) :]:
-        found.append(sentence)
-        total += len(sentence)
-        if total >= wanted:
-            break
-    return found
+    its = edges(other)
+    first, last = draw.between(0, len(its) - 2), len(its) - 1
+    return other, its[first], its[min(bisect_left(its, its[first] + wanted, first + 1), last)]
 
 
-def _shortened(first: Int32, second: Int32, room: int, draw: _Draw) -> tuple[Int32, Int32]:
+def _shortened(
+    first: tuple[int, int], second: tuple[int, int], room: int, draw: _Draw
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Both halves with tokens dropped from the longer, at its front or its end, until they fit."""
-    edges = [[0, len(first)], [0, len(second)]]
-    while sum(end - start for start, end in edges) > room:
-        longer = edges[0] if edges[0][1] - edges[0][0] > edges[1][1] - edges[1][0] else edges[1]
-        if draw.chance() < 0.5:
-            longer[0] += 1
+    start, end, from_, to = *first, *second
+    while (end - start) + (to - from_) > room:
+        front = draw.chance() < 0.5
+        if end - start > to - from_:
+            start, end = start + front, end - (not front)
         else:
-            longer[1] -= 1
-    return first[slice(*edges[0])], second[slice(*edges[1])]
+            from_, to = from_ + front, to - (not front)
+    return (start, end), (from_, to)
 
 
 def framed(first: Int32, second: Int32 | None, specials: Specials) -> tuple[Int32, Int32]:
@@ -150,10 +174,16 @@ def masked_pairs(
 ) -> list[Ids]:
     """Pairs with hidden words, one key for each, and what the head `next_sentence` should say."""
     assert len(pairs) == len(keys), "every pair has a key"
-    found = []
-    for number, pair in enumerate(pairs):
-        ids, types = framed(pair.first, pair.second, specials)
-        inputs, weights = objective.hide(ids[None], specials, Draws(keys[number : number + 1]))
-        label = RANDOM if pair.is_random else FOLLOWS
-        found.append(Ids(inputs[0], ids, weights[0], types=types, heads={"next_sentence": label}))
-    return found
+    whole = [framed(pair.first, pair.second, specials) for pair in pairs]
+    by_len: dict[int, list[int]] = {}
+    for number, (ids, _) in enumerate(whole):
+        by_len.setdefault(len(ids), []).append(number)
+    made: dict[int, Ids] = {}
+    for numbers in by_len.values():  # rows of one length are hidden at once; each by its own key
+        rows = np.stack([whole[number][0] for number in numbers])
+        inputs, weights = objective.hide(rows, specials, Draws(keys[numbers]))
+        for number, read, weight in zip(numbers, inputs, weights, strict=True):
+            ids, types = whole[number]
+            label = RANDOM if pairs[number].is_random else FOLLOWS
+            made[number] = Ids(read, ids, weight, types=types, heads={"next_sentence": label})
+    return [made[number] for number in range(len(pairs))]
