@@ -1,7 +1,7 @@
 """A model that reads, and the heads that say what it understood: BERT's way, and GPT-1's.
 
-Letters: B rows, L tokens of a row, R runs (an example is one run, or one for each of its choices), E examples, C classes
-or choices, D model width.
+Letters: B rows, L tokens of a row, R runs (an example is one run, or one for each of its choices), E examples,
+C classes or choices, D model width.
 Source: Devlin et al. 2019, arXiv 1810.04805 §4; Radford et al. 2018, "Improving Language Understanding by Generative
 Pre-Training", §3.2–3.3.
 """
@@ -11,20 +11,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from textfer.batch import Batch, Output, Side, Told
+from textfer.batch import Batch, Output, Told
 from textfer.config import Options
 from textfer.errors import CheckpointError, ConfigError
 from textfer.heads import Head
 from textfer.models import Model
+from textfer.models.bodies import BiLstm, Body, Chosen, Layers, Mlp, Runs, body_of, same_shape
 from textfer.models.hub import read_json
 from textfer.models.layers import BiasedLinear, drop
 
@@ -45,6 +48,22 @@ class HeadOptions(Options):
     """GPT only: the weight of naming every next word beside, each text's mean (GPT-1: 0.5)."""
     both_orders: bool = False
     """Two texts are read in both orders, and what is said of either is added up (GPT-1, where neither comes first)."""
+    layers: Layers = "last"
+    """Which of the reader's layers are seen: `last`; `mix`, all of them by learnt weights (ELMo); or their numbers,
+    side by side, 0 = the embeddings, -1 = the top (BERT §5.3: the last four)."""
+    body: Body = "linear"
+    """What stands between them and the heads: nothing (with frozen weights, logistic regression); `mlp`, one layer;
+    `bilstm`, two (BERT §5.3)."""
+    hidden_dim: int | None = Field(None, ge=1)
+    """Width of the body, of each side of a biLSTM. None = as wide as what it reads."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.body == "linear" and self.hidden_dim is not None:
+            raise ValueError("hidden_dim cannot take effect without a body. Drop it, or set body to mlp or bilstm.")
+        if self.lm_weight and self.layers != "last":
+            raise ValueError("lm_weight cannot take effect, next words are named from the last layer. Drop layers.")
+        return self
 
 
 class Reader(Model, Protocol):
@@ -55,15 +74,12 @@ class Reader(Model, Protocol):
         ...
 
 
-class Runs(NamedTuple):
-    """Where the runs of a side are, as tensors."""
+class Memory(Protocol):
+    """Who remembers what a reader that stands still said."""
 
-    rows: Tensor
-    """[R]"""
-    starts: Tensor
-    """[R]"""
-    ends: Tensor
-    """[R]"""
+    def __call__(self, chosen: Chosen, reader: Reader, batch: Batch) -> list[Tensor]:
+        """What `chosen.read` gives."""
+        ...
 
 
 class Headed(nn.Module):
@@ -83,16 +99,28 @@ class Headed(nn.Module):
         assert len(self.kinds) == len(heads), "heads have names of their own"
         self.pooling = cast(Pooling, self.options.pooling or getattr(reader, "pooling", "mean"))
         self.vocab_size = reader.vocab_size
-        dim = width_of(reader)
+        self.frozen = False
+        """Whether the reader stands still: then nothing in it is drawn at random either."""
+        self.memory: Memory | None = None
+        self.chosen = Chosen(reader, self.options.layers, width_of(reader))
+        dim, rate = self.chosen.dim, self.options.dropout
+        self.body = body_of(self.options.body, dim, self.options.hidden_dim, dropout=rate)
         whole = any(head.kind in ("class", "number", "choice") for head in heads)
+        plain = self.body is None and self.options.layers == "last"
+        pooled = whole and plain and self.pooling == "first"
+        if getattr(reader, "pooler", None) is not None and not pooled:
+            drop_pooler(reader)  # it would learn nothing
         own = getattr(reader, "pooler", None)
-        self.dense = BiasedLinear(dim, dim) if whole and self.pooling == "first" and own is None else None
-        self.heads = nn.ModuleDict({head.name: BiasedLinear(dim, head.num_outputs) for head in heads})
+        self.dense = BiasedLinear(dim, dim) if pooled and own is None else None
+        width = dim if self.body is None else self.body.dim
+        self.heads = nn.ModuleDict({head.name: BiasedLinear(width, head.num_outputs) for head in heads})
         if self.options.lm_weight and not hasattr(reader, "begin"):
             raise ConfigError(
                 f"head.lm_weight: cannot take effect, a {type(reader).__name__} names no next words. Drop it."
             )
-        for _, weight in self.own_parameters():
+        for name, weight in self.own_parameters():
+            if name.startswith(("chosen.", "body.")):
+                continue  # they begin by rules of their own
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=INIT_STD)
             else:
@@ -183,10 +211,17 @@ class Headed(nn.Module):
         groups[-1] += [name for name, _ in self.own_parameters()]
         return groups
 
+    def train(self, mode: bool = True) -> Self:
+        """The same model, learning or not; a reader that stands still is never learning."""
+        super().train(mode)
+        if self.frozen:
+            self.reader.eval()
+        return self
+
     # What a batch says
 
     def forward(self, batch: Batch) -> Output:
-        """What every head says of every example, and the last states [B, L, D]."""
+        """What every head says of every example, and the states that are seen, [B, L, D]."""
         told, hidden = self._read(batch)
         return Output(hidden=hidden, heads=told)
 
@@ -206,18 +241,22 @@ class Headed(nn.Module):
     def _read(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         side = batch.encoder
         assert side is not None, "heads read the encoder's side"
-        hidden = self.base.hidden(Batch(encoder=side, origins=batch.origins if not batch.passes else ()))
-        seen = drop(hidden, self.options.dropout if self.training else 0.0)
-        runs = _runs(side)
+        read = Batch(encoder=side, origins=batch.origins if not batch.passes else ())
+        tell = self.chosen.read if self.memory is None else partial(self.memory, self.chosen)
+        hidden = self.chosen(tell(self.base, read))
+        runs = Runs.of(side)
+        states = self.body(self._dropped(hidden), runs) if isinstance(self.body, BiLstm) else hidden
+        seen = self._each(states)
         told: dict[str, Tensor] = {}
         kinds = {head.kind for head in self.kinds.values()}
-        whole = self._whole(hidden, runs) if kinds & {"class", "number", "choice"} else None
+        whole = self._whole(states, runs) if kinds & {"class", "number", "choice"} else None
         for name, head in self.kinds.items():
             part = self.heads[name]
             if head.kind == "tag":
                 told[name] = part(seen)
             elif head.kind == "span":
-                told[f"{name}.start"], told[f"{name}.end"] = _by_run(part(seen), runs)
+                first = _first_passes(runs, batch.passes)
+                told[f"{name}.start"], told[f"{name}.end"] = _by_run(part(seen), first)
             else:
                 assert whole is not None
                 told[name] = _of_examples(part(whole), batch.passes, head)
@@ -236,10 +275,22 @@ class Headed(nn.Module):
         dense = self.dense if self.dense is not None else getattr(self.reader, "pooler", None)
         if self.pooling == "first" and dense is not None:
             states = torch.tanh(dense(states))
+        return self._each(states)
+
+    def _each(self, states: Tensor) -> Tensor:
+        """[…, D] → […, H] what heads see of each"""
+        seen = self._dropped(states)
+        return self._dropped(self.body(seen)) if isinstance(self.body, Mlp) else seen
+
+    def _dropped(self, states: Tensor) -> Tensor:
         return drop(states, self.options.dropout if self.training else 0.0)
 
     def _next_words(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(states, next words, weights): every example's weights sum to `lm_weight`, whatever its length."""
+        """(states, next words, weights): every example's weights sum to `lm_weight`, whatever its length.
+
+        What is read several times weighs as much as what is read once, each pass the same.
+        Source: `model` in train.py of openai/finetune-transformer-lm.
+        """
         side = batch.encoder
         assert side is not None
         segments = side.segments
@@ -247,10 +298,8 @@ class Headed(nn.Module):
         weights = torch.zeros_like(follows, dtype=torch.float32)
         passes = iter(side.runs)
         for count in batch.passes or (1,) * len(side.runs):
-            runs = [next(passes) for _ in range(count)]
-            total = sum(end - start - 1 for _, start, end in runs)
-            for row, start, end in runs:
-                weights[row, start : end - 1] = self.options.lm_weight / max(total, 1)
+            for row, start, end in islice(passes, count):
+                weights[row, start : end - 1] = self.options.lm_weight / (count * max(end - start - 1, 1))
         where = follows & (weights > 0)
         return hidden[:, :-1][where], side.ids[:, 1:][where], weights[where]
 
@@ -264,17 +313,33 @@ def with_heads(model: Model, heads: Sequence[Head], options: HeadOptions | None)
     if old is not None:
         if made.dense is not None and old.dense is not None:
             made.dense = old.dense
+        if same_shape(made.chosen, old.chosen) and same_shape(made.body, old.body):
+            made.chosen, made.body = old.chosen, old.body
         for name, head in made.kinds.items():
             for theirs, other in old.kinds.items():
                 if (head.kind, head.labels) == (other.kind, other.labels):
-                    made.heads[name] = old.heads[theirs]
-                    made.kinds[name] = head.model_copy(update={"threshold": other.threshold})
+                    if same_shape(made.heads[name], old.heads[theirs]):
+                        made.heads[name] = old.heads[theirs]
+                    if None not in (head.threshold, other.threshold):  # both may say that there is no answer
+                        made.kinds[name] = head.model_copy(update={"threshold": other.threshold})
     return made
+
+
+def drop_pooler(reader: Model) -> None:
+    """Takes away a BERT's layer over its first token, and what stands on it."""
+    module = cast(Any, reader)
+    module.pooler = module.next_sentence = None
+    module.options = module.options.model_copy(update={"pooler": False, "next_sentence": False})
 
 
 def width_of(reader: Model) -> int:
     """D, the width of a reader's states."""
     return int(getattr(reader, "state_dim", None) or cast(Any, reader).options.model_dim)
+
+
+def has_heads(folder: Path) -> bool:
+    """Whether the model of a folder answers by heads."""
+    return (folder / RECORD).exists()
 
 
 def heads_in(folder: Path) -> tuple[list[Head], HeadOptions]:
@@ -290,20 +355,24 @@ def heads_in(folder: Path) -> tuple[list[Head], HeadOptions]:
         raise CheckpointError(f"{folder / RECORD}: does not describe heads ({why}). Copy it again.") from None
 
 
-def _runs(side: Side) -> Runs:
-    table = torch.tensor([tuple(run) for run in side.runs], device=side.ids.device).view(-1, 3)
-    return Runs(*table.unbind(1))
+def _first_passes(runs: Runs, passes: tuple[int, ...]) -> Runs:
+    """[E] the first run of every example."""
+    if not passes:
+        return runs
+    counts = torch.tensor(passes, device=runs.rows.device)
+    first = counts.cumsum(0) - counts
+    return Runs(*(part[first] for part in runs))
+
+
+def _single(said: Tensor) -> Tensor:
+    """In float32 at least."""
+    return said.to(torch.promote_types(said.dtype, torch.float32))
 
 
 def _by_run(said: Tensor, runs: Runs) -> tuple[Tensor, Tensor]:
     """[B, L, 2] → two of [R, longest run]; −inf beyond a run's end."""
-    lens = runs.ends - runs.starts
-    count = torch.arange(int(lens.max()), device=said.device)
-    inside = count < lens[:, None]
-    places = (runs.rows[:, None] * said.shape[1] + runs.starts[:, None] + count).clamp(
-        max=said.shape[0] * said.shape[1] - 1
-    )
-    found = torch.where(inside[..., None], said.flatten(0, 1)[places].float(), -math.inf)
+    places, inside = runs.laid(said.shape[1])
+    found = torch.where(inside[..., None], _single(said.flatten(0, 1)[places]), -math.inf)
     return found[..., 0], found[..., 1]
 
 
@@ -312,7 +381,7 @@ def _of_examples(said: Tensor, passes: tuple[int, ...], head: Head) -> Tensor:
 
     What is read several times counts once: the passes of a class or number are added up (GPT-1's similarity).
     """
-    said = said.float()
+    said = _single(said)
     counts = torch.tensor(passes or (1,) * len(said), device=said.device)
     example = torch.repeat_interleave(torch.arange(len(counts), device=said.device), counts)
     if head.kind == "choice":
