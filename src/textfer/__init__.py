@@ -10,16 +10,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "Decoding", "TextToText", "load"]
+__all__ = ["Answer", "Decoding", "TextReader", "TextToText", "load"]
 
 if TYPE_CHECKING:
     from textfer.answer import Answer, TextToText
     from textfer.generate import Decoding
     from textfer.parts import load
+    from textfer.reader import TextReader
 
 _PLACES = {
     "Answer": "textfer.answer",
     "Decoding": "textfer.generate",
+    "TextReader": "textfer.reader",
     "TextToText": "textfer.answer",
     "load": "textfer.parts",
 }

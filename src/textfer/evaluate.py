@@ -42,10 +42,11 @@ class Answering:
     normalise: Normalise = "none"
     """Of `rank`: see `choices.normalised`."""
 
-    def told(self, predictor: Predictor | HeadPredictor | None = None) -> str:
+    def told(self, *, by_heads: bool = False) -> str:
         """All that decides the answers, in words: part of a score's signature."""
-        if isinstance(predictor, HeadPredictor):
-            return f"by heads, in readings of at most {predictor.max_len} tokens"
+        if by_heads:
+            limit = self.decoding.max_input_tokens
+            return f"by heads, in readings of {f'at most {limit} tokens' if limit else 'the length of training'}"
         if self.how == "rank":
             return f"rank, normalise {self.normalise}{self._cut()}"
         decoding = self.decoding
@@ -157,7 +158,10 @@ def answer_each(
     Examples with the same input and choices are answered once. A model with heads answers by these, however it is asked.
     """
     if isinstance(predictor, HeadPredictor):
-        for number, found in predictor.find_each(task, examples, batch_size=answering.decoding.batch_size):
+        decoding = answering.decoding
+        for number, found in predictor.find_each(
+            task, examples, batch_size=decoding.batch_size, max_len=decoding.max_input_tokens
+        ):
             yield number, Made(found.text, found.log_probs)
         return
     lists = choice_lists(task, examples) if answering.how != "generate" else None

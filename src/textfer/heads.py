@@ -23,7 +23,10 @@ class Head(Options):
     tasks: tuple[str, ...] = ()
     """The tasks that it was trained on."""
     threshold: float | None = None
-    """span: "no answer" is said when its score exceeds the best answer's by more than this; None = never."""
+    """span: "no answer" is said when its score exceeds the best answer's by more than this; None = never. It is 0 for
+    heads that have learnt from questions without an answer, until it is tuned."""
+    max_len: int | None = None
+    """Tokens of the longest reading in training, marks included; None = not known."""
 
     @property
     def num_outputs(self) -> int:

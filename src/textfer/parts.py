@@ -21,6 +21,7 @@ from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
 from textfer.data.tokens import RowChoice, TokenTable
 from textfer.errors import CheckpointError, ConfigError
+from textfer.evaluate import load_examples
 from textfer.generate import Predictor
 from textfer.heads import Head
 from textfer.models import MODELS, Model, Speller, as_generator, load_model
@@ -28,20 +29,28 @@ from textfer.models.headed import Headed, with_heads
 from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
 from textfer.read import HeadPredictor
+from textfer.reader import TextReader
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World, pick_device
 
+NUM_TRIED = 64
+"""Examples of a task by which it is seen, before training, whether the model can answer it."""
 
-def load(name: str, *, device: str = "auto") -> TextToText:
+
+def load(name: str, *, device: str = "auto") -> TextToText | TextReader:
     """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
+
+    A model with heads is a `TextReader`: it finds answers, names classes and tags, and writes nothing.
 
     Errors: CheckpointError when a file is damaged or missing.
     """
     model = open_model(model_folder(name)).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
+    if isinstance(model, Headed):
+        return TextReader(HeadPredictor(model.eval(), tokenizer), name)
     writer = as_generator(model.eval(), where=name)
     writer.lay_for_generation()
     return TextToText(Predictor(writer, tokenizer), name)
@@ -280,16 +289,26 @@ def read_tables(
     heads: Sequence[Head],
     tokenizer: Tokenizer,
     *,
+    both_orders: bool = False,
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, HeadedExamples]:
-    """What every task's head reads and should say of each example."""
-    both_orders = recipe.head is not None and recipe.head.both_orders
+    """What every task's head reads and should say of each example.
+
+    Errors: ConfigError where what is read several times does not fit a row of the length that is asked for.
+    """
     tables = {}
     for name, labelled in found.items():
         head = next(head for head in heads if labelled.task.name in head.tasks)
         framing = Framing(tokenizer=tokenizer, head=head, max_len=recipe.data.inputs_len, both_orders=both_orders)
         told = partial(on_progress, name) if on_progress else None
         tables[name] = read_all(labelled, framing, told)
+        longest = max(len(ids.inputs) for ids in tables[name].readings)
+        if (recipe.data.pack or recipe.data.fixed) and longest > recipe.data.inputs_len:
+            field = "pack" if recipe.data.pack else "fixed"
+            raise ConfigError(
+                f"data.{field}: '{name}' is read several times an example, {longest} tokens together, and a row has "
+                f"{recipe.data.inputs_len}. Drop it."
+            )
     return tables
 
 
@@ -300,13 +319,16 @@ def predictor_of(model: Model, tokenizer: Tokenizer, *, where: str) -> Predictor
     return Predictor(as_generator(model, where=where), tokenizer)
 
 
-def _check_evaluation(recipe: Recipe, model: Model, tokenizer: Tokenizer) -> None:
+def _check_evaluation(recipe: Recipe, model: Model, tokenizer: Tokenizer, data_dir: Path | None) -> None:
     """Refuses tasks to be marked that the model cannot answer, before training."""
     if recipe.eval.tasks:
         predictor = predictor_of(model, tokenizer, where="eval.tasks")
         if isinstance(predictor, HeadPredictor):
-            for name in recipe.eval.tasks:
-                predictor.head_for(find_task(name), ())
+            section = recipe.eval
+            for name in section.tasks:
+                limit = min(section.limit or NUM_TRIED, NUM_TRIED)
+                task = find_task(name)
+                predictor.head_for(task, load_examples(task, section.split, data_dir=data_dir, limit=limit))
     if isinstance(model, Headed) and recipe.eval.loss_rows is not None:
         raise ConfigError(
             "eval.loss_rows: cannot take effect, heads have no log_prob of words. Drop it; name eval.tasks."
@@ -348,14 +370,19 @@ def build_parts(
     tables: Mapping[str, TokenTable | HeadedExamples]
     if by_heads(recipe, weights):
         found = load_labelled_tasks(recipe, data_dir=data_dir)
-        heads = heads_of([head_of(one.task, one.examples) for one in found.values()])
-        tables = read_tables(recipe, found, heads, tokenizer, on_progress=on_progress)
+        heads = [
+            head.model_copy(update={"max_len": recipe.data.inputs_len})
+            for head in heads_of([head_of(one.task, one.examples) for one in found.values()])
+        ]
         adapted = build_adapted(recipe, tokenizer, weights, heads=heads)
+        assert isinstance(adapted.model, Headed), "heads were put upon it"
+        both_orders = adapted.model.options.both_orders
+        tables = read_tables(recipe, found, heads, tokenizer, both_orders=both_orders, on_progress=on_progress)
     else:
         tables = build_tables(recipe, tokenizer, data_dir=data_dir, place=place, on_progress=on_progress)
         adapted = build_adapted(recipe, tokenizer, weights)
     model = adapted.model.to(place.device)
-    _check_evaluation(recipe, model, tokenizer)
+    _check_evaluation(recipe, model, tokenizer, data_dir)
     _check_lens(recipe, model)
     stream = build_stream(recipe, tables, tokenizer.specials, model.layout)
     return Parts(

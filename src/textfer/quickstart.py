@@ -51,6 +51,7 @@ def run_quickstart(
         say("Stopped and saved. The same command goes on from here.")
         return 130
     reader = load(str(run_dir))
+    assert isinstance(reader, TextToText), "its recipe has no heads"
     after = _measure(reader.predictor, recipe)
     say(f"After {summary.step:,} steps, on the same questions:       {_line(after)}\n")
     _ask(reader, say)

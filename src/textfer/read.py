@@ -11,9 +11,10 @@ from typing import final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from textfer.batch import Batch, Example, Float32
+from textfer.batch import Batch, Example, Float32, Span
 from textfer.data.framing import (
     SpanAnswer,
     best_spans,
@@ -21,18 +22,23 @@ from textfer.data.framing import (
     null_score,
     probabilities,
 )
-from textfer.data.headed import Framing, Read, head_of, word_places
+from textfer.data.headed import SENTENCE, Framing, Read, head_of, tagged_field, word_places
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.task import Task, choices_of
+from textfer.data.tasks.forms import UNKNOWN
 from textfer.data.tasks.squad import NO_ANSWER
-from textfer.data.tasks.tagging import entities_of, entities_text
+from textfer.data.tasks.tagging import BETWEEN, NO_ENTITY, entities_of, entities_text
 from textfer.errors import ConfigError
 from textfer.heads import Head
 from textfer.models.headed import Headed
 from textfer.tokenizers import Tokenizer
 
 MAX_LEN = 384
-"""Tokens of one reading, marks included, where the model takes more. **Source**: run_squad.py of BERT's release."""
+"""Tokens of one reading, marks included, where nothing says how long those of training were.
+
+**Source**: run_squad.py of BERT's release.
+"""
+LISTED = 8
 MAX_ANSWER = 30
 """Tokens of the longest answer; from the same place."""
 
@@ -48,46 +54,73 @@ class Found:
     spans: tuple[SpanAnswer, ...] = ()
     """The best answers of a span head, best first."""
     probs: tuple[float, ...] = ()
-    """The shares of `spans` among themselves and, last, "no answer"."""
+    """The shares of `spans` among themselves and, last, of "no answer" where that may be said."""
     no_answer: float = 0.0
     """The score of "no answer" above that of the best answer."""
+    says_none: bool = False
+    """Whether `text` is no text but says that there is no answer."""
+    entities: tuple[Span, ...] = ()
+    """What a tag head found, in order."""
 
 
 @final
 class HeadPredictor:
     """A model with heads and its vocabulary."""
 
-    def __init__(self, model: Headed, tokenizer: Tokenizer, *, max_len: int | None = None) -> None:
+    def __init__(self, model: Headed, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
-        self.max_len = min(one for one in (max_len, model.max_len, None if max_len else MAX_LEN) if one is not None)
 
     def head_for(self, task: Task, examples: Sequence[Example]) -> Head:
-        """The head that answers a task: the one trained on it, else one of the same kind with the same labels.
+        """The head that answers a task: the one trained on it, else one of the same kind that has its labels.
 
         Errors: ConfigError where there is none.
         """
         heads = list(self.model.kinds.values())
-        if own := [head for head in heads if task.name in head.tasks]:
+        try:
+            wanted = head_of(task, [*samples_of(task), *examples])
+        except ConfigError:
+            said = {example.targets for example in examples} - {UNKNOWN}
+            if fits := [head for head in heads if head.kind == "class" and said and said <= set(head.labels)]:
+                return fits[0]  # a file of few rows, which do not show that they are labels
+            raise
+        same = [head for head in heads if head.kind == wanted.kind]
+        fits = [head for head in same if set(wanted.labels) <= set(head.labels)]
+        if own := [head for head in same if task.name in head.tasks and (head in fits or head.kind == "tag")]:
             return own[0]
-        wanted = head_of(task, [*samples_of(task), *examples])
-        if fits := [head for head in heads if head.kind == wanted.kind and set(wanted.labels) <= set(head.labels)]:
+        if fits:
             return fits[0]
-        there = ", ".join(f"{head.kind} ({', '.join(head.tasks)})" for head in heads)
-        raise ConfigError(f"task '{task.name}': needs a {wanted.kind} head, and the model has {there}. Train one.")
+        raise ConfigError(f"task '{task.name}': needs {told([wanted])}, and the model has {told(heads)}. Train one.")
 
-    def find(self, task: Task, examples: Sequence[Example], *, batch_size: int = 32) -> list[Found]:
+    def len_for(self, head: Head) -> int:
+        """The longest reading: as in training, as far as the model has places."""
+        most = head.max_len or MAX_LEN
+        return most if self.model.max_len is None else min(most, self.model.max_len)
+
+    def find(
+        self, task: Task, examples: Sequence[Example], *, batch_size: int = 32, max_len: int | None = None
+    ) -> list[Found]:
         """What is said of every example, in order. Errors: ConfigError where the model has no head for the task."""
-        found = dict(self.find_each(task, examples, batch_size=batch_size))
+        found = dict(self.find_each(task, examples, batch_size=batch_size, max_len=max_len))
         return [found[number] for number in range(len(examples))]
 
     def find_each(
-        self, task: Task, examples: Sequence[Example], *, batch_size: int = 32
+        self, task: Task, examples: Sequence[Example], *, batch_size: int = 32, max_len: int | None = None
     ) -> Iterator[tuple[int, Found]]:
         """(number of the example, what is said of it), batch by batch: the longest first."""
-        head = self.head_for(task, examples)
+        yield from self.said_each(self.head_for(task, examples), task, examples, batch_size=batch_size, max_len=max_len)
+
+    def said_each(
+        self, head: Head, task: Task, examples: Sequence[Example], *, batch_size: int = 32, max_len: int | None = None
+    ) -> Iterator[tuple[int, Found]]:
+        """The same, said by this head."""
+        if max_len is not None and self.model.max_len is not None and max_len > self.model.max_len:
+            raise ConfigError(f"max_len: got {max_len}, and the model has {self.model.max_len} positions. Lower it.")
         framing = Framing(
-            tokenizer=self.tokenizer, head=head, max_len=self.max_len, both_orders=self.model.options.both_orders
+            tokenizer=self.tokenizer,
+            head=head,
+            max_len=max_len or self.len_for(head),
+            both_orders=self.model.options.both_orders,
         )
         read = framing(examples)
         lens = [sum(len(one.ids.inputs) for one in some) for some in read]
@@ -123,6 +156,15 @@ def samples_of(task: Task) -> list[Example]:
     return [example for row in task.sample for example in task.to_examples(row, f"{task.name}/sample")]
 
 
+def told(heads: Sequence[Head]) -> str:
+    """The heads in words: `a class head (no, yes) of boolq`."""
+    parts = []
+    for head in heads:
+        labels = f" ({', '.join(head.labels[:LISTED])}{', …' if len(head.labels) > LISTED else ''})"
+        parts.append(f"a {head.kind} head{labels if head.labels else ''} of {', '.join(head.tasks) or 'its own'}")
+    return "; ".join(parts) or "none"
+
+
 @final
 class Teller:
     """Turns what a head says into a task's own words."""
@@ -130,8 +172,10 @@ class Teller:
     def __init__(self, task: Task, head: Head) -> None:
         self.task, self.head = task, head
         samples = samples_of(task)
-        self.may_be_none = any(example.targets == NO_ANSWER for example in samples)
-        """Whether the task has questions without an answer."""
+        self.may_be_none = head.threshold is not None and (
+            not samples or any(example.targets == NO_ANSWER for example in samples)
+        )
+        """Whether the task has questions without an answer; of a file that is not known, and the head decides."""
         self.tags_alone = bool(samples) and all(
             example.targets == " ".join(span.label for span in example.spans) for example in samples
         )
@@ -145,7 +189,7 @@ class Teller:
         if self.head.kind == "span":
             return self._span(example, read, said)
         if self.head.kind == "tag":
-            return self._tags(example, read[0], first[name])
+            return self._tags(example, read, [one[name].argmax(-1) for one in said])
         words = choices_of(self.task, example) or self.head.labels
         labels = example.facts["choices"] if self.head.kind == "choice" else self.head.labels
         scores = first[name][: len(labels)].astype(np.float64)
@@ -161,7 +205,7 @@ class Teller:
     def _span(self, example: Example, read: Sequence[Read], said: Sequence[Mapping[str, Float32]]) -> Found:
         frames = [one.frames[0] for one in read]
         starts, ends = ([one[output] for one in said] for output in self.head.outputs)
-        text = list(example.fields.values())[-1]
+        text = (list(example.fields.values()) or [example.inputs])[-1]
         answers = best_spans(frames, starts, ends, text, max_answer=MAX_ANSWER)
         none = null_score(starts, ends)
         gap = none - answers[0].score if answers else np.inf
@@ -170,13 +214,24 @@ class Teller:
         return Found(
             text=NO_ANSWER if says_none else answers[0].text,
             spans=tuple(answers),
-            probs=tuple(probabilities(answers, none).tolist()),
+            probs=tuple(probabilities(answers, none if self.may_be_none else None).tolist()),
             no_answer=float(gap),
+            says_none=says_none,
         )
 
-    def _tags(self, example: Example, read: Read, said: Float32) -> Found:
-        tags = decode_tags(read.frames, [said.argmax(-1)], word_places(example), self.head.labels)
+    def _tags(self, example: Example, read: Sequence[Read], said: Sequence[NDArray[np.int64]]) -> Found:
+        field = tagged_field(example)
+        text, number = example.fields[field], list(example.fields).index(field)
+        places = word_places(text, blanks=field == SENTENCE)
+        tags = decode_tags([one.frames[0] for one in read], said, places, self.head.labels, number)
+        entities = entities_of([tag if tag[:2] in ("B-", "I-") or tag == "O" else f"B-{tag}" for tag in tags])
+        spans = tuple(
+            Span(field, int(places[start, 0]), int(places[end - 1, 1]), label) for label, start, end in entities
+        )
         if self.tags_alone:
-            return Found(text=" ".join(tag.partition("-")[2] or tag for tag in tags))
-        words = example.fields["sentence"].split(" ")
-        return Found(text=entities_text(words, entities_of(tags)))
+            said_text = " ".join(tag.partition("-")[2] or tag for tag in tags)
+        elif field == SENTENCE:
+            said_text = entities_text(text.split(" "), entities)
+        else:
+            said_text = BETWEEN.join(f"{span.label}: {text[span.start : span.end]}" for span in spans) or NO_ENTITY
+        return Found(text=said_text, entities=spans)

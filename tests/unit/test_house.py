@@ -35,7 +35,7 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
     **dict.fromkeys(("adapt", "embed", "generate", "choices", "read"), 3),
-    **dict.fromkeys(("training", "evaluate", "suites", "answer", "corpus"), 4),
+    **dict.fromkeys(("training", "evaluate", "suites", "answer", "reader", "corpus"), 4),
     **dict.fromkeys(
         ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
     ),
@@ -48,7 +48,7 @@ RANKS: dict[str, float] = {
 SIDEWAYS = {("cli", "serve"), ("cli", "display"), ("__main__", "cli")}
 """Imports between folders of one rank: a command starts what it is the command of."""
 
-PUBLIC = ["Answer", "Decoding", "TextToText", "load"]
+PUBLIC = ["Answer", "Decoding", "TextReader", "TextToText", "load"]
 """`textfer.__all__`. A name is added here when users may rely on it, and never taken away without a major version."""
 
 MAX_FILE_LINES = 450

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, final
@@ -14,6 +15,7 @@ from textfer.batch import NO_TARGET, Example, Ids, Int32
 from textfer.data.framing import Frame, frames, is_cut, marks_of, span_target, tag_targets
 from textfer.data.source import open_rows
 from textfer.data.task import Task
+from textfer.data.tasks.squad import NO_ANSWER
 from textfer.data.tasks.tagging import gold_tags, iob
 from textfer.data.tokens import RowChoice, Skipped, examples_of
 from textfer.errors import ConfigError, DataError
@@ -24,6 +26,11 @@ STRIDE = 128
 """Tokens from one window of a long context to the next. **Source**: run_squad.py of BERT's release."""
 NOTHING = np.zeros(0, np.int32)
 CHUNK = 4096
+SENTENCE = "sentence"
+"""The field of tagging tasks whose words are told by the blanks between them."""
+WORD = re.compile(r"\w+|[^\w\s]")
+"""Words of any other text that is tagged."""
+FULL = 99.9
 
 
 def head_of(task: Task, examples: Sequence[Example]) -> Head:
@@ -32,18 +39,19 @@ def head_of(task: Task, examples: Sequence[Example]) -> Head:
     Errors: ConfigError when its answers are free texts.
     """
 
-    def made(kind: Any, labels: Sequence[str] = ()) -> Head:
-        return Head(name=kind, kind=kind, labels=tuple(labels), tasks=(task.name,))
+    def made(kind: Any, labels: Sequence[str] = (), threshold: float | None = None) -> Head:
+        return Head(name=kind, kind=kind, labels=tuple(labels), tasks=(task.name,), threshold=threshold)
 
-    labels = sorted({span.label for example in examples for span in example.spans})
+    spanned = [example for example in examples if example.spans]
+    labels = sorted({span.label for example in spanned for span in example.spans})
     if any(example.number is not None for example in examples):
         return made("number")
     if any("options" in example.facts for example in examples):
         return made("choice")
     if labels and labels != [""]:
         return made("tag", iob(*labels))
-    if labels:
-        return made("span")
+    if spanned and _takes_places(task, spanned[0]):
+        return made("span", threshold=0.0 if any(example.targets == NO_ANSWER for example in examples) else None)
     if task.choices and not any("choices" in example.facts for example in examples):
         return made("class", task.choices)
     raise ConfigError(
@@ -52,14 +60,25 @@ def head_of(task: Task, examples: Sequence[Example]) -> Head:
     )
 
 
+def _takes_places(task: Task, example: Example) -> bool:
+    """Whether the words at the example's place are a right answer by the task's own marking."""
+    if task.metrics is None:
+        return True
+    span = example.spans[0]
+    answer = task.answer(example.fields[span.field][span.start : span.end], example)
+    return next(iter(task.metrics([answer], [example]).values())) >= FULL
+
+
 def heads_of(found: Sequence[Head]) -> list[Head]:
     """The heads of several tasks: those of one kind with the same labels are one; names are made unique."""
     merged: dict[tuple[str, tuple[str, ...]], Head] = {}
     for head in found:
         key = head.kind, head.labels
         if key in merged:
-            tasks = dict.fromkeys((*merged[key].tasks, *head.tasks))
-            merged[key] = merged[key].model_copy(update={"tasks": tuple(tasks)})
+            other = merged[key]
+            tasks = tuple(dict.fromkeys((*other.tasks, *head.tasks)))
+            threshold = other.threshold if head.threshold is None else head.threshold
+            merged[key] = other.model_copy(update={"tasks": tasks, "threshold": threshold})
         else:
             merged[key] = head
     heads: list[Head] = []
@@ -93,9 +112,11 @@ class Framing:
         groups = [self._texts(example) for example in examples]
         texts = [text for group in groups for one in group for text in one]
         encoded = iter(self.tokenizer.encode_places_many(texts))
-        marks, windows = marks_of(self.tokenizer.specials), self.head.kind == "span"
+        marks = marks_of(self.tokenizer.specials)
+        kind = self.head.kind
         found = []
         for example, group in zip(examples, groups, strict=True):
+            windows = kind == "span" or (kind == "tag" and len(group[0]) == 1)
             read = [
                 frames(list(islice(encoded, len(one))), marks, max_len=self.max_len, stride=STRIDE if windows else None)
                 for one in group
@@ -109,7 +130,7 @@ class Framing:
         fields = list(example.fields.values()) or [example.inputs]
         if self.head.kind == "choice":
             return [[*fields, option] for option in example.facts["options"]]
-        if self.both_orders and len(fields) == 2:
+        if self.both_orders and len(fields) == 2 and self.head.kind in ("class", "number"):
             return [fields, fields[::-1]]
         return [fields]
 
@@ -131,24 +152,47 @@ class Framing:
             return {name: _index(example.targets, example.facts["choices"])}
         if self.head.kind == "tag":
             return {name: self._tags(example, frame)}
-        place = None
-        if example.spans:
-            span = example.spans[0]
-            place = span_target(frame, list(example.fields).index(span.field), span.start, span.end)
-        start, end = place or (0, 0)
+        start, end = self._place(example, frame)
         return {f"{name}.start": start, f"{name}.end": end}
+
+    @staticmethod
+    def _place(example: Example, frame: Frame) -> tuple[int, int]:
+        """The first and last token of the answer; the first token of all where this window holds none."""
+        if not example.spans:  # there is no answer; or there is one, and it is not known where
+            return (0, 0) if example.targets == NO_ANSWER else (NO_TARGET, NO_TARGET)
+        span = example.spans[0]
+        assert span.field == list(example.fields)[-1], "answers stand in the last field"
+        return span_target(frame, frame.last_field, span.start, span.end) or (0, 0)
 
     def _tags(self, example: Example, frame: Frame) -> Int32:
         numbers = {label: number for number, label in enumerate(self.head.labels)}
-        tags = [numbers.get(tag, NO_TARGET) for tag in gold_tags(example)]
-        return tag_targets(frame, 0, word_places(example), tags)
+        field = tagged_field(example)
+        words = word_places(example.fields[field], blanks=field == SENTENCE)
+        gold = gold_tags(example) if field == SENTENCE else list(_overlapping(example, words))
+        tags = [numbers.get(tag, NO_TARGET) for tag in gold]
+        found = tag_targets(frame, list(example.fields).index(field), words, tags)
+        return np.where(frame.best, found, NO_TARGET).astype(np.int32)  # each word once, in its best window
 
 
-def word_places(example: Example) -> Places:
-    """[W, 2] the characters of each word of a sentence to be tagged: start and end."""
-    lens = np.array([len(word) for word in example.fields["sentence"].split(" ")])
+def tagged_field(example: Example) -> str:
+    """The field whose words have tags."""
+    return SENTENCE if SENTENCE in example.fields else next(iter(example.fields))
+
+
+def word_places(text: str, *, blanks: bool) -> Places:
+    """[W, 2] the characters of each word: start and end. `blanks`: a blank ends a word, and nothing else does."""
+    if not blanks:
+        return np.array([word.span() for word in WORD.finditer(text)], np.int64).reshape(-1, 2)
+    lens = np.array([len(word) for word in text.split(" ")])
     ends = np.cumsum(lens + 1) - 1
     return np.stack([ends - lens, ends], axis=1)
+
+
+def _overlapping(example: Example, words: Places) -> Iterator[str]:
+    """The tag of each word: that of the span that holds some of it."""
+    for start, end in words.tolist():
+        found = next((span for span in example.spans if span.start < end and span.end > start), None)
+        yield "O" if found is None else f"{'B' if found.start >= start else 'I'}-{found.label}"
 
 
 def _index(word: str, words: Sequence[str]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -187,7 +187,7 @@ def pair(rows: Sequence[Sequence[Ids]], lens: Lens, specials: Specials, *, fixed
     )
 
 
-def _passes(ids: Ids, values: Int32) -> list[Int32]:
+def _passes(ids: Ids, values: NDArray[Any]) -> list[NDArray[Any]]:
     """The stretches of `values`, one a token, that are read by themselves."""
     return np.split(values, ids.cuts) if ids.cuts else [values]
 
@@ -204,8 +204,11 @@ def _heads(side: Side, rows: Sequence[Sequence[Ids]]) -> dict[str, torch.Tensor]
     for name, sample in samples.items():
         kind, nothing = (np.float32, np.nan) if sample.dtype.kind == "f" else (np.int64, NO_TARGET)
         if sample.ndim:
-            assert not any(ids.cuts for ids in examples), "what is said of tokens is said in one pass"
-            values = [[ids.heads.get(name, np.full(len(ids.inputs), nothing)) for ids in row] for row in rows]
+            told = [[ids.heads.get(name, np.full(len(ids.inputs), nothing)) for ids in row] for row in rows]
+            values = [
+                [part for ids, said in zip(row, some, strict=True) for part in _passes(ids, said)]
+                for row, some in zip(rows, told, strict=True)
+            ]
             found[name] = _fill(side, values, kind, nothing)
         else:
             found[name] = torch.from_numpy(np.array([ids.heads.get(name, nothing) for ids in examples], kind))

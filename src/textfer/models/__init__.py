@@ -131,9 +131,9 @@ def as_generator(model: Model, *, where: str) -> Generator:
 
 def load_model(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:
     """The model of a folder, of whatever family its config.json names; with heads where heads.json lies beside."""
-    from textfer.models.headed import RECORD, Headed
+    from textfer.models.headed import Headed, has_heads
 
-    return (Headed.load if (folder / RECORD).exists() else load_reader)(folder, options, dtype=dtype)
+    return (Headed.load if has_heads(folder) else load_reader)(folder, options, dtype=dtype)
 
 
 def load_reader(folder: Path, options: Mapping[str, Any] | None = None, *, dtype: torch.dtype | None = None) -> Model:

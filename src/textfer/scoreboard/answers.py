@@ -19,6 +19,7 @@ from textfer.data.task import Task
 from textfer.errors import DataError
 from textfer.evaluate import Answering, Made, answer_each
 from textfer.generate import Predictor
+from textfer.read import HeadPredictor
 from textfer.training.checkpoint import saving
 
 
@@ -107,7 +108,7 @@ class AnswerLog:
 
 def answers_of(
     log: AnswerLog,
-    predictor: Callable[[], Predictor],
+    predictor: Callable[[], Predictor | HeadPredictor],
     task: Task,
     examples: Sequence[Example],
     answering: Answering,

@@ -29,6 +29,7 @@ from textfer.evaluate import (
 from textfer.generate import Predictor
 from textfer.metrics import signature
 from textfer.parts import load
+from textfer.read import HeadPredictor
 from textfer.scoreboard.answers import AnswerLog, answers_of, digest_of, file_name
 from textfer.scoreboard.checkpoints import Checkpoint, checkpoints_of
 from textfer.suites import Suite, average
@@ -186,9 +187,9 @@ class _Lazy:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
         self.digest = checkpoint.digest()
-        self._predictor: Predictor | None = None
+        self._predictor: Predictor | HeadPredictor | None = None
 
-    def predictor(self) -> Predictor:
+    def predictor(self) -> Predictor | HeadPredictor:
         if self._predictor is None:
             self._predictor = load(self.checkpoint.folder).predictor
         return self._predictor
@@ -219,7 +220,7 @@ def _facts(loaded: _Lazy, task: Task, examples: Sequence[Example], answering: An
         "model": loaded.digest,
         "task": f"{task.name}.v{task.version}",
         "num_examples": len(examples),
-        "answered": answering.told(),
+        "answered": answering.told(by_heads=loaded.checkpoint.by_heads()),
         "inputs": digest_of({"texts": [[one.inputs, choices_of(task, one)] for one in examples]}),
     }
 
@@ -260,7 +261,7 @@ def _line(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | 
         task=one.name,
         report=report,
         version=task.version,
-        answered=answering.told(),
+        answered=answering.told(by_heads=loaded.checkpoint.by_heads()),
         intervals=between,
         signatures={
             name: signature(name, marking, num_golds=num_golds) or f"{name}: the task's own" for name in report.scores

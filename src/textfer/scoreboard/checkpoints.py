@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 from textfer.data.digest import file_digest
 from textfer.errors import CheckpointError, ConfigError
+from textfer.models.headed import has_heads
 from textfer.parts import model_folder, tokenizer_of
 from textfer.training.checkpoint import Run
 
@@ -33,6 +34,10 @@ class Checkpoint:
     def name(self) -> str:
         """The model, and the step where it has one."""
         return self.model if self.step is None else f"{self.model} @ {self.step:,}"
+
+    def by_heads(self) -> bool:
+        """Whether the model answers by heads."""
+        return has_heads(model_folder(self.folder))
 
     def digest(self) -> str:
         """sha256 (hex) of the files of the weights and of the vocabulary: it changes when the answers may."""

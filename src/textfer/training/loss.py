@@ -128,7 +128,7 @@ def _words_loss(model: Readable, states: Tensor, targets: Tensor, weights: Tenso
 
 def _head_loss(said: Tensor, wanted: Tensor, batch: Batch) -> Tensor:
     """The sum over what is wanted: numbers [E], one of C classes [E], or one of them for every token [B, L]."""
-    said = said.float()
+    said = said.to(torch.promote_types(said.dtype, torch.float32))
     if wanted.dtype.is_floating_point:
         told = ~wanted.isnan()
         errors = torch.where(told, said - torch.where(told, wanted, 0), 0).square()

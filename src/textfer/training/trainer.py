@@ -24,6 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from textfer.adapt.adapted import Adapted
 from textfer.batch import Batch
 from textfer.config import Options
+from textfer.data.layout import LAYOUTS
 from textfer.data.stream import Cursor, Step, Stream, prefetched
 from textfer.draws import address
 from textfer.errors import CheckpointError, ConfigError, MachineError, NotFiniteError
@@ -198,7 +199,11 @@ class Trainer:
 
     def _spread(self) -> None:
         """Has the processes add up the gradients of what now takes one."""
-        self._module = DistributedDataParallel(self._step_module) if self.world.size > 1 else self._step_module
+        some = LAYOUTS[self.stream.options.layout].answers == "by heads"  # a step may hold no example of some head
+        alone = self.world.size == 1
+        self._module = (
+            self._step_module if alone else DistributedDataParallel(self._step_module, find_unused_parameters=some)
+        )
 
     def _choose(self) -> None:
         """Gives gradients to the parameters that the plan moves at this step, and to no others."""

@@ -65,7 +65,7 @@ def _slotted(name: str) -> ToExamples:
             inputs=key_values(name, {"text": text, **asked}),
             targets=BETWEEN.join(f"{span.label}: {text[span.start : span.end]}" for span in spans) or NO_SLOT,
             origin=origin,
-            fields={"text": text},
+            fields={"text": text, **asked},
             spans=spans,
         )
 
