@@ -11,21 +11,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from textfer.batch import Batch, Output, Side, Told
+from textfer.batch import Batch, Output, Told
 from textfer.config import Options
 from textfer.errors import CheckpointError, ConfigError
 from textfer.heads import Head
 from textfer.models import Model
+from textfer.models.bodies import BiLstm, Body, Chosen, Layers, Mlp, Runs, body_of, same_shape
 from textfer.models.hub import read_json
 from textfer.models.layers import BiasedLinear, drop
 
@@ -46,6 +48,22 @@ class HeadOptions(Options):
     """GPT only: the weight of naming every next word beside, each text's mean (GPT-1: 0.5)."""
     both_orders: bool = False
     """Two texts are read in both orders, and what is said of either is added up (GPT-1, where neither comes first)."""
+    layers: Layers = "last"
+    """Which of the reader's layers are seen: `last`; `mix`, all of them by learnt weights (ELMo); or their numbers,
+    side by side, 0 = the embeddings, -1 = the top (BERT §5.3: the last four)."""
+    body: Body = "linear"
+    """What stands between them and the heads: nothing (with frozen weights, logistic regression); `mlp`, one layer;
+    `bilstm`, two (BERT §5.3)."""
+    hidden_dim: int | None = Field(None, ge=1)
+    """Width of the body, of each side of a biLSTM. None = as wide as what it reads."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.body == "linear" and self.hidden_dim is not None:
+            raise ValueError("hidden_dim cannot take effect without a body. Drop it, or set body to mlp or bilstm.")
+        if self.lm_weight and self.layers != "last":
+            raise ValueError("lm_weight cannot take effect, next words are named from the last layer. Drop layers.")
+        return self
 
 
 class Reader(Model, Protocol):
@@ -56,15 +74,12 @@ class Reader(Model, Protocol):
         ...
 
 
-class Runs(NamedTuple):
-    """Where the runs of a side are, as tensors."""
+class Memory(Protocol):
+    """Who remembers what a reader that stands still said."""
 
-    rows: Tensor
-    """[R]"""
-    starts: Tensor
-    """[R]"""
-    ends: Tensor
-    """[R]"""
+    def __call__(self, chosen: Chosen, reader: Reader, batch: Batch) -> list[Tensor]:
+        """What `chosen.read` gives."""
+        ...
 
 
 class Headed(nn.Module):
@@ -84,19 +99,28 @@ class Headed(nn.Module):
         assert len(self.kinds) == len(heads), "heads have names of their own"
         self.pooling = cast(Pooling, self.options.pooling or getattr(reader, "pooling", "mean"))
         self.vocab_size = reader.vocab_size
-        dim = width_of(reader)
+        self.frozen = False
+        """Whether the reader stands still: then nothing in it is drawn at random either."""
+        self.memory: Memory | None = None
+        self.chosen = Chosen(reader, self.options.layers, width_of(reader))
+        dim, rate = self.chosen.dim, self.options.dropout
+        self.body = body_of(self.options.body, dim, self.options.hidden_dim, dropout=rate)
         whole = any(head.kind in ("class", "number", "choice") for head in heads)
-        pooled = whole and self.pooling == "first"
+        plain = self.body is None and self.options.layers == "last"
+        pooled = whole and plain and self.pooling == "first"
         if getattr(reader, "pooler", None) is not None and not pooled:
             drop_pooler(reader)  # it would learn nothing
         own = getattr(reader, "pooler", None)
         self.dense = BiasedLinear(dim, dim) if pooled and own is None else None
-        self.heads = nn.ModuleDict({head.name: BiasedLinear(dim, head.num_outputs) for head in heads})
+        width = dim if self.body is None else self.body.dim
+        self.heads = nn.ModuleDict({head.name: BiasedLinear(width, head.num_outputs) for head in heads})
         if self.options.lm_weight and not hasattr(reader, "begin"):
             raise ConfigError(
                 f"head.lm_weight: cannot take effect, a {type(reader).__name__} names no next words. Drop it."
             )
-        for _, weight in self.own_parameters():
+        for name, weight in self.own_parameters():
+            if name.startswith(("chosen.", "body.")):
+                continue  # they begin by rules of their own
             if weight.dim() > 1:
                 nn.init.normal_(weight, std=INIT_STD)
             else:
@@ -187,10 +211,17 @@ class Headed(nn.Module):
         groups[-1] += [name for name, _ in self.own_parameters()]
         return groups
 
+    def train(self, mode: bool = True) -> Self:
+        """The same model, learning or not; a reader that stands still is never learning."""
+        super().train(mode)
+        if self.frozen:
+            self.reader.eval()
+        return self
+
     # What a batch says
 
     def forward(self, batch: Batch) -> Output:
-        """What every head says of every example, and the last states [B, L, D]."""
+        """What every head says of every example, and the states that are seen, [B, L, D]."""
         told, hidden = self._read(batch)
         return Output(hidden=hidden, heads=told)
 
@@ -210,12 +241,15 @@ class Headed(nn.Module):
     def _read(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         side = batch.encoder
         assert side is not None, "heads read the encoder's side"
-        hidden = self.base.hidden(Batch(encoder=side, origins=batch.origins if not batch.passes else ()))
-        seen = drop(hidden, self.options.dropout if self.training else 0.0)
-        runs = _runs(side)
+        read = Batch(encoder=side, origins=batch.origins if not batch.passes else ())
+        tell = self.chosen.read if self.memory is None else partial(self.memory, self.chosen)
+        hidden = self.chosen(tell(self.base, read))
+        runs = Runs.of(side)
+        states = self.body(self._dropped(hidden), runs) if isinstance(self.body, BiLstm) else hidden
+        seen = self._each(states)
         told: dict[str, Tensor] = {}
         kinds = {head.kind for head in self.kinds.values()}
-        whole = self._whole(hidden, runs) if kinds & {"class", "number", "choice"} else None
+        whole = self._whole(states, runs) if kinds & {"class", "number", "choice"} else None
         for name, head in self.kinds.items():
             part = self.heads[name]
             if head.kind == "tag":
@@ -241,6 +275,14 @@ class Headed(nn.Module):
         dense = self.dense if self.dense is not None else getattr(self.reader, "pooler", None)
         if self.pooling == "first" and dense is not None:
             states = torch.tanh(dense(states))
+        return self._each(states)
+
+    def _each(self, states: Tensor) -> Tensor:
+        """[…, D] → […, H] what heads see of each"""
+        seen = self._dropped(states)
+        return self._dropped(self.body(seen)) if isinstance(self.body, Mlp) else seen
+
+    def _dropped(self, states: Tensor) -> Tensor:
         return drop(states, self.options.dropout if self.training else 0.0)
 
     def _next_words(self, batch: Batch, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -271,10 +313,13 @@ def with_heads(model: Model, heads: Sequence[Head], options: HeadOptions | None)
     if old is not None:
         if made.dense is not None and old.dense is not None:
             made.dense = old.dense
+        if same_shape(made.chosen, old.chosen) and same_shape(made.body, old.body):
+            made.chosen, made.body = old.chosen, old.body
         for name, head in made.kinds.items():
             for theirs, other in old.kinds.items():
                 if (head.kind, head.labels) == (other.kind, other.labels):
-                    made.heads[name] = old.heads[theirs]
+                    if same_shape(made.heads[name], old.heads[theirs]):
+                        made.heads[name] = old.heads[theirs]
                     if None not in (head.threshold, other.threshold):  # both may say that there is no answer
                         made.kinds[name] = head.model_copy(update={"threshold": other.threshold})
     return made
@@ -310,11 +355,6 @@ def heads_in(folder: Path) -> tuple[list[Head], HeadOptions]:
         raise CheckpointError(f"{folder / RECORD}: does not describe heads ({why}). Copy it again.") from None
 
 
-def _runs(side: Side) -> Runs:
-    table = torch.tensor([tuple(run) for run in side.runs], device=side.ids.device).view(-1, 3)
-    return Runs(*table.unbind(1))
-
-
 def _first_passes(runs: Runs, passes: tuple[int, ...]) -> Runs:
     """[E] the first run of every example."""
     if not passes:
@@ -331,12 +371,7 @@ def _single(said: Tensor) -> Tensor:
 
 def _by_run(said: Tensor, runs: Runs) -> tuple[Tensor, Tensor]:
     """[B, L, 2] → two of [R, longest run]; −inf beyond a run's end."""
-    lens = runs.ends - runs.starts
-    count = torch.arange(int(lens.max()), device=said.device)
-    inside = count < lens[:, None]
-    places = (runs.rows[:, None] * said.shape[1] + runs.starts[:, None] + count).clamp(
-        max=said.shape[0] * said.shape[1] - 1
-    )
+    places, inside = runs.laid(said.shape[1])
     found = torch.where(inside[..., None], _single(said.flatten(0, 1)[places]), -math.inf)
     return found[..., 0], found[..., 1]
 
