@@ -29,7 +29,7 @@ from textfer.training.trainer import TrainOptions
 
 MADE_UP = (4, 0.25, 1, 2, 0.5)
 """Numbers of examples, of the cap, on which it is tried whether an option changes any rate."""
-SHAPELESS = frozenset({"dropout"})
+SHAPELESS = frozenset({"dropout", "num_sampled"})
 """Model options that may differ from those of the weights a run starts from."""
 
 

@@ -36,6 +36,7 @@ from textfer.models.framed import Framed
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport
 from textfer.models.layers import BiasedLinear, drop
 from textfer.models.lstm import Bounds, Layer, Memory
+from textfer.models.sampled import Sample, draw_log_uniform
 from textfer.tokenizers import Tokenizer
 
 
@@ -63,6 +64,8 @@ class ElmoOptions(Options):
     """On the inputs of every layer and on what is read out."""
     lm: bool = True
     """Has the output layer that guesses words, for both sides the same one."""
+    num_sampled: int | None = Field(None, ge=1)
+    """In training, words that each one is told from, drawn for every batch (the release: 8,192); none = all words."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -70,6 +73,8 @@ class ElmoOptions(Options):
             raise ValueError(f"filters is {self.filters}, expected pairs of a width and a count. Give one at least.")
         if (widest := max(width for width, _ in self.filters)) > self.max_chars:
             raise ValueError(f"max_chars is {self.max_chars}, expected {widest} at least, the widest filter. Raise it.")
+        if self.num_sampled and not self.lm:
+            raise ValueError(f"num_sampled is {self.num_sampled}, expected none without an output layer. Drop it.")
         if self.num_cells < self.model_dim:
             raise ValueError(
                 f"num_cells is {self.num_cells}, expected model_dim ({self.model_dim}) at least. Raise it."
@@ -107,6 +112,11 @@ class Elmo(nn.Module):
 
     def __init__(self, options: ElmoOptions, vocab_size: int) -> None:
         super().__init__()
+        if options.num_sampled and options.num_sampled >= vocab_size:
+            raise ConfigError(
+                f"model.num_sampled: is {options.num_sampled}, expected fewer than the vocabulary's {vocab_size} rows. "
+                "Lower it, or set it to none."
+            )
         self.options, self.vocab_size = options, vocab_size
         self.is_spelt = False
         """Whether the model knows how its tokens are spelt. Till then their numbers are their spelling."""
@@ -263,7 +273,7 @@ class Elmo(nn.Module):
     def bare(self) -> Self:
         """The same model without the output layer, which heads for tasks have no use for."""
         self.output = None
-        self.options = self.options.model_copy(update={"lm": False})
+        self.options = self.options.model_copy(update={"lm": False, "num_sampled": None})
         return self
 
     def readout(self) -> tuple[Tensor, Tensor]:
@@ -271,6 +281,12 @@ class Elmo(nn.Module):
         if self.output is None:
             raise ConfigError("model: this ELMo has no output layer for words. Start from weights with lm.")
         return self.output.weight, self.output.bias
+
+    def draw_words(self) -> Sample | None:
+        """The words that those of a batch are told from; None = all. Drawn by torch's default generator."""
+        if self.options.num_sampled is None or not self.training:
+            return None
+        return draw_log_uniform(self.options.num_sampled, self.vocab_size)
 
     def depth(self) -> list[list[str]]:
         """Names of all parameters, bottom to top: characters, then layer by layer; the output belongs to the top."""

@@ -12,7 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from textfer.batch import NO_TARGET, Batch, Loss, Told
+from textfer.errors import ConfigError
 from textfer.models.layers import product
+from textfer.models.sampled import Sample, sampled_cross_entropy
 
 CHUNK_NUMBERS = 1 << 23
 """Logits held at once: 32 MiB in fp32."""
@@ -27,6 +29,14 @@ class Readable(Protocol):
 
     def readout(self) -> tuple[Tensor, Tensor | None]:
         """(weight [V, D], bias [V] or None) that turn hidden states into logits."""
+        ...
+
+
+class Sampling(Readable, Protocol):
+    """A model that tells a word from a sample of the others."""
+
+    def draw_words(self) -> Sample | None:
+        """The sample for one batch; None = all words."""
         ...
 
 
@@ -117,9 +127,14 @@ def cross_entropy(model: Readable, batch: Batch, *, z_loss: float = 0.0) -> Loss
 
 def _words_loss(model: Readable, states: Tensor, targets: Tensor, weights: Tensor, z_loss: float) -> Tensor:
     weight, bias = model.readout()
+    sample = cast(Sampling, model).draw_words() if hasattr(model, "draw_words") else None
+    if sample is not None and z_loss:
+        raise ConfigError("training.z_loss: cannot take effect on a sample of the words. Drop it or model.num_sampled.")
     if torch.is_autocast_enabled(states.device.type):
         states = states.to(torch.get_autocast_dtype(states.device.type))
     with torch.autocast(states.device.type, enabled=False):
+        if sample is not None:
+            return sampled_cross_entropy(states, (weight, bias), targets, weights, sample)
         total: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
             states, weight, bias, targets, weights.to(torch.float32), z_loss
         )
