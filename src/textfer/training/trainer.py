@@ -128,6 +128,8 @@ class _Step(nn.Module):
         self.z_loss = options.z_loss
         self.states = torch.compile(model.states) if options.compile else model.states
         self.readout = model.readout
+        if hasattr(model, "draw_words"):
+            self.draw_words = model.draw_words
         if hasattr(model, "read"):  # it has heads
             self.read = torch.compile(model.read) if options.compile else model.read
 
