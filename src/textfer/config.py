@@ -21,6 +21,7 @@ from textfer.errors import ConfigError, nearest
 T = TypeVar("T")
 O = TypeVar("O", bound="Options")
 PRESETS_DIR = Path(__file__).parent / "presets"
+COMPARISONS_DIR = PRESETS_DIR / "comparisons"
 
 
 class Options(BaseModel):

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from textfer.config import PRESETS_DIR, Registry, apply_overrides, load_layers, preset_names, read_toml
+from textfer.config import COMPARISONS_DIR, PRESETS_DIR, Registry, apply_overrides, load_layers, preset_names, read_toml
 from textfer.data.named import task_names
 from textfer.data.shares import where_found
 from textfer.data.task import MIXTURES, TASKS
 from textfer.errors import ConfigError, nearest
 from textfer.objectives import OBJECTIVES
 
-LISTS = ("tasks", "mixtures", "models", "objectives", "methods", "presets")
+LISTS = ("tasks", "mixtures", "models", "objectives", "methods", "presets", "comparisons")
 
 
 def list_name(word: str) -> str | None:
@@ -119,4 +119,24 @@ def _presets() -> list[dict[str, Any]]:
     return rows
 
 
-_ROWS = {"mixtures": _mixtures, "models": _models, "objectives": _objectives, "methods": _methods, "presets": _presets}
+def _comparisons() -> list[dict[str, Any]]:
+    found = {path.stem: read_toml(path) for path in sorted(COMPARISONS_DIR.glob("*.toml"))}
+    return [
+        {
+            "name": name,
+            "rows": list(values.get("rows", {})),
+            "columns": list(values.get("columns", {})),
+            "summary": values.get("summary", ""),
+        }
+        for name, values in found.items()
+    ]
+
+
+_ROWS = {
+    "mixtures": _mixtures,
+    "models": _models,
+    "objectives": _objectives,
+    "methods": _methods,
+    "presets": _presets,
+    "comparisons": _comparisons,
+}

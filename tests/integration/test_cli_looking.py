@@ -54,7 +54,7 @@ def test_trace_of_a_task(call: Any) -> None:
     )
 
 
-@pytest.mark.parametrize("what", ["tasks", "mixtures", "models", "objectives", "methods", "presets"])
+@pytest.mark.parametrize("what", ["tasks", "mixtures", "models", "objectives", "methods", "presets", "comparisons"])
 def test_show_lists(call: Any, what: str) -> None:
     rows = call("show", what, "--json").json[what]
     assert len(call("show", what).out.splitlines()) == len(rows)
@@ -90,7 +90,7 @@ def test_show_a_recipe(call: Any, recipe: Path) -> None:
         (["taks"], "unknown list or recipe 'taks'. Did you mean 'tasks'?"),
         (
             ["zzzzz"],
-            "unknown list or recipe 'zzzzz'. Lists: tasks, mixtures, models, objectives, methods, presets. "
+            "unknown list or recipe 'zzzzz'. Lists: tasks, mixtures, models, objectives, methods, presets, comparisons. "
             "Else give a recipe's name or file.",
         ),
         (["task", "sqad"], "unknown task 'sqad'. Did you mean 'squad'?"),

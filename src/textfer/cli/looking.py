@@ -83,8 +83,8 @@ def show(
     data_dir: Path | None,
     as_json: bool,
 ) -> None:
-    """List tasks, mixtures, models, objectives, methods or presets (`show tasks`), one of them (`show mixture NAME`),
-    or show a recipe with all its options (`show RECIPE k.k=v …`)."""
+    """List tasks, mixtures, models, objectives, methods, presets or comparisons (`show tasks`), one of them
+    (`show mixture NAME`), or show a recipe with all its options (`show RECIPE k.k=v …`)."""
     from textfer.listing import list_name, listing, resolved
 
     asked = Asked(

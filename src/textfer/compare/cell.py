@@ -47,15 +47,19 @@ class Job:
     measures: tuple[Measure, ...]
     num_threads: int
     data_dir: Path | None
+    max_seconds: float | None = None
+    """Of training; a run that has used them is saved, and measured as it is."""
 
 
 @final
 class Watch:
-    """Counts a run's seconds, remembers them beside its checkpoints, and tells how far it is."""
+    """Counts a run's seconds, remembers them beside its checkpoints, tells how far it is, and ends it in time."""
 
-    def __init__(self, run: Run, pipe: Connection, found: dict[str, Any]) -> None:
+    def __init__(self, run: Run, pipe: Connection, found: dict[str, Any], max_seconds: float | None) -> None:
         self._run, self._pipe, self.found = run, pipe, found
+        self._max_seconds = math.inf if max_seconds is None else max_seconds
         self._told_at = -math.inf
+        self.out_of_time = False
 
     def outlined(self, outline: Outline) -> None:
         """The sizes of the model."""
@@ -71,6 +75,9 @@ class Watch:
         """One step's seconds."""
         self.found["seconds"] += record["seconds"]
         self.found["step"] = record["step"]
+        if self.found["seconds"] > self._max_seconds and not self.out_of_time:
+            self.out_of_time = True
+            signal.raise_signal(signal.SIGTERM)  # the trainer ends as it does for anybody: after a checkpoint
         if time.monotonic() - self._told_at > TELL_EVERY_SECONDS:
             self._told_at = time.monotonic()
             tell(self._pipe, {"step": record["step"], "num_steps": self.found["num_steps"]})
@@ -110,10 +117,10 @@ def work(job: Job, pipe: Connection) -> None:
 
 def _made(job: Job, run: Run, pipe: Connection, found: dict[str, Any]) -> None:
     if not found.get("trained"):
-        watch = Watch(run, pipe, found)
+        watch = Watch(run, pipe, found, job.max_seconds)
         summary = run_train(job.recipe, job.folder, display=watch, data_dir=job.data_dir)
         assert summary is not None
-        if summary.stopped_by:
+        if summary.stopped_by and not watch.out_of_time:
             found["state"] = "stopped"
             return
         found["trained"] = True

@@ -22,7 +22,7 @@ from textfer.errors import ConfigError
 from textfer.models import MODELS, Model
 from textfer.parts import build_tokenizer
 from textfer.scoreboard.answers import write_whole
-from textfer.tokenizers.pieces import ROW_MULTIPLE
+from textfer.tokenizers.base import ROW_MULTIPLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from textfer.config import PRESETS_DIR, Options, apply_overrides, build, merge, read_toml
+from textfer.config import COMPARISONS_DIR, Options, apply_overrides, build, merge, read_toml
 from textfer.errors import ConfigError, nearest
 from textfer.evaluate import How
 from textfer.tokenizers.training import TokenizerOptions
 
-COMPARISONS_DIR = PRESETS_DIR / "comparisons"
 EVERY = "every"
 """In a row or a column: what changes in all stages."""
 CHOSEN = ("rows", "columns", "seeds")

@@ -35,6 +35,8 @@ class Stage:
     recipe: Recipe
     before: Stage | None
     """The run whose weights it begins with."""
+    max_seconds: float | None
+    """Of training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +70,14 @@ class Cell:
 def plan(made: Comparison, out: Path) -> list[Cell]:
     """Every cell of the comparison, row by row, with its runs in folders of `out`.
 
-    Errors: ConfigError for recipe values that no recipe takes, and where no cell can be.
+    Errors: ConfigError for recipe values that no recipe takes, and where no cell of a row or column can be.
     """
     cells = [_cell(made, row, column, seed, out) for row in made.rows for column in made.columns for seed in made.seeds]
-    if all(cell.reason for cell in cells):
-        raise ConfigError(f"{cells[0].name}: {cells[0].reason}")
+    groups = [[cell for cell in cells if cell.row == row] for row in made.rows]
+    groups += [[cell for cell in cells if cell.column == column] for column in made.columns]
+    for group in groups:  # a pair may not go together; a row in which nothing does says that the file is wrong
+        if all(cell.reason for cell in group):
+            raise ConfigError(f"{group[0].name}: {group[0].reason}")
     return cells
 
 
@@ -143,7 +148,14 @@ def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Compar
     except ConfigError as error:
         raise _Impossible(str(error)) from None
     digest = _digest(recipe, before, made)
-    return Stage(name=name, digest=digest, folder=out / "runs" / f"{name}-{digest}", recipe=recipe, before=before)
+    return Stage(
+        name=name,
+        digest=digest,
+        folder=out / "runs" / f"{name}-{digest}",
+        recipe=recipe,
+        before=before,
+        max_seconds=made.budget.max_seconds,
+    )
 
 
 def _within(recipe: Recipe, made: Comparison) -> Recipe:
@@ -163,5 +175,6 @@ def _digest(recipe: Recipe, before: Stage | None, made: Comparison) -> str:
         "recipe": said,
         "after": before.digest if before is not None else recipe.init,
         "vocabulary": vocabulary or named,
+        "max_seconds": made.budget.max_seconds,
     }
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]

@@ -65,6 +65,8 @@ class Found:
     """Column → what the commonest target scores as the answer to everything."""
     scores: Mapping[str, str]
     """Column → the names of the scores it shows."""
+    num_out_of_time: int
+    """Cells of which a run reached its seconds before its last step."""
 
     @property
     def num_failed(self) -> int:
@@ -116,6 +118,7 @@ def _record(cell: Cell, results: Mapping[str, Mapping[str, Any]], column: Column
         "trainable": last.get("trainable"),
         "steps": {name: run.get("step") for name, run in runs},
         "seconds": {name: run.get("seconds") for name, run in runs},
+        "out_of_time": [name for name, run in runs if (run.get("step") or 0) < (run.get("num_steps") or 0)],
         "peak_bytes": last.get("peak_bytes"),
     }
 
@@ -143,6 +146,7 @@ def gather(name: str, made: Comparison, records: Sequence[Mapping[str, Any]]) ->
         costs={row: _cost([one for one in finished if one["row"] == row]) for row in made.rows},
         baseline={column: one["baseline"] for column, one in told.items() if one["baseline"] is not None},
         scores={column: one["score"] for column, one in told.items()},
+        num_out_of_time=sum(bool(one["out_of_time"]) for one in finished),
     )
 
 

@@ -64,6 +64,8 @@ def notes_of(found: Found) -> list[str]:
     if made.budget.max_seconds is not None:
         limits.append(f"{made.budget.max_seconds:g} s of training")
     notes.append(f"budget: at most {' and '.join(limits)} for each run." if limits else "budget: as the recipes say.")
+    if found.num_out_of_time:
+        notes.append(f"in {found.num_out_of_time} cells a run had used its seconds before its last step.")
     first = f", the first {made.limit:,} examples of each task" if made.limit else ""
     notes.append(f"measured on {made.split}{first}; answers by {', '.join(_ways(found))}.")
     notes.append(

@@ -175,6 +175,7 @@ class _Workers:
             measures=tuple(measures),
             num_threads=self._threads,
             data_dir=self._machine.data_dir,
+            max_seconds=stage.max_seconds,
         )
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(job, theirs), name=stage.folder.name)
