@@ -34,7 +34,7 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
-    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read"), 3),
+    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read", "documents"), 3),
     **dict.fromkeys(("training", "evaluate", "suites", "answer", "reader", "corpus"), 4),
     **dict.fromkeys(
         ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
