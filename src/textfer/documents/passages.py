@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
-from textfer.documents.sentences import PARAGRAPH, sentences
+from textfer.documents.sentences import sentences
 from textfer.errors import ConfigError
 from textfer.tokenizers.base import Tokenizer
 
@@ -39,7 +40,7 @@ def passages(
         raise ConfigError(f"passages: got size {size} and overlap {overlap}, expected size > overlap ≥ 0.")
     measure = measure or _characters
     units = list(_units(text, max(1, overlap or size), measure))
-    ends_paragraph = {match.start() for match in PARAGRAPH.finditer(text)}
+    ends_paragraph = {at for at, (one, two) in enumerate(pairwise(units)) if text.count("\n", one[1], two[0]) > 1}
     found: list[Passage] = []
     first = 0
     while first < len(units):
@@ -77,7 +78,7 @@ def _fill(units: list[tuple[int, int]], first: int, size: int, measure: Measure,
     for at in range(last, first, -1):
         if 2 * measure(units[first][0], units[at][1]) < size:
             break
-        if units[at][1] in ends_paragraph:
+        if at in ends_paragraph:
             return at
     return last
 

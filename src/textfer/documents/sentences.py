@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-PARAGRAPH = re.compile(r"\n[ \t]*\n\s*")
 BORDER = re.compile(
     r"[.!?…]+[\"'”’»)\]]*(?=\s)"  # the end of a sentence
     r"|[。！？][」』”’）]*"  # so in scripts without spaces
