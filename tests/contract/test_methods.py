@@ -51,6 +51,8 @@ VOCAB = 40
 BY_HEADS = {"cbow"}
 """Models that learn nothing without heads."""
 KINDS = [(model, kind) for model in MODELS.names() if model not in BY_HEADS for kind in SHAPES.get(model, {"": {}})]
+NOT_FOR |= {(*kind, "features") for kind in KINDS}
+"""Features are for heads: `test_features`."""
 PAIRS = [(*kind, method) for kind in KINDS for method in METHODS.names()]
 ALLOWED = [pair for pair in PAIRS if pair not in NOT_FOR]
 HEARD_AT_ONCE = {"soft_prompt"}

@@ -79,7 +79,7 @@ class Method(Options):
 
 
 METHODS: Registry[type[Method]] = Registry(
-    "method", ["textfer.adapt.choosing", "textfer.adapt.bottleneck", "textfer.adapt.lora", "textfer.adapt.prompt"]
+    "method", [f"textfer.adapt.{name}" for name in ("choosing", "features", "bottleneck", "lora", "prompt")]
 )
 
 
