@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias, final, overload
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, final, overload
 
-from textfer.choices import Choices, Normalise, Ranked
+from textfer.adapt.switching import Switch
+from textfer.choices import Choices, Normalise, Ranked, per_text
 from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
 from textfer.errors import ConfigError
-from textfer.generate import Decoding, Predictor
+from textfer.generate import Decoding, Generated, Predictor
 
+R = TypeVar("R")
 Texts: TypeAlias = list[str] | tuple[str, ...]
+Adapter: TypeAlias = str | Sequence[str | None] | None
+"""The changes under which the model answers: one name for all texts, or one for each; None = the model as it is."""
 SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
 
 
@@ -38,21 +43,67 @@ class Answer:
 
 @final
 class TextToText:
-    """A loaded model. One string in gives one result; a list gives a list."""
+    """A loaded model. One string in gives one result; a list gives a list.
 
-    def __init__(self, predictor: Predictor, name: str) -> None:
+    What other runs changed of it (LoRA, adapters, prompts, some of its weights) may be put on request by request: see
+    `add_adapter`. The model's own weights are in memory once. Threads may share it: without adapters they read at the
+    same time, with adapters they take turns. `find` says which folder a run's name stands for.
+    """
+
+    def __init__(self, predictor: Predictor, name: str, *, find: Callable[[str], Path] = Path) -> None:
         self.predictor = predictor
         self.name = name
+        self._find = find
+        self._switch: Switch | None = None
 
     def __repr__(self) -> str:
         num = sum(parameter.numel() for parameter in self.predictor.model.parameters())
-        return f"TextToText({self.name!r}, {num:,} parameters)"
+        adapters = f", adapters {', '.join(self.adapters)}" if self.adapters else ""
+        return f"TextToText({self.name!r}, {num:,} parameters{adapters})"
+
+    @property
+    def adapters(self) -> list[str]:
+        """Names under which changes can be put on."""
+        return self._switch.names() if self._switch else []
+
+    def add_adapter(self, name: str, path: str | Path) -> None:
+        """Takes what the run `path` changed of this very model; `adapter=name` in a request then puts it on.
+
+        Errors: ConfigError for a name that is taken; CheckpointError for changes of other weights, or whole models.
+        """
+        self._switch = self._switch or Switch(self.predictor.model)
+        self._switch.add(name, self._find(str(path)))
+
+    def _each(self, adapter: Adapter, count: int, act: Callable[[list[int]], list[R]]) -> list[R]:
+        """The results of `act` for the texts 0 … count − 1, those of one adapter together, in order."""
+        names = [adapter] * count if adapter is None or isinstance(adapter, str) else list(adapter)
+        if len(names) != count:
+            raise ConfigError(f"adapter: got {len(names)} names for {count} texts, expected one for each.")
+        if self._switch is None:
+            if asked := [name for name in names if name is not None]:
+                raise ConfigError(f"adapter: got '{asked[0]}', and the model has none. Add it first (add_adapter).")
+            return act(list(range(count)))
+        for name in set(names) - {None}:
+            self._switch[str(name)]  # a name that is not there is said before any work
+        found: dict[int, R] = {}
+        for name in dict.fromkeys(names):
+            numbers = [number for number, one in enumerate(names) if one == name]
+            with self._switch.on(name):
+                found |= zip(numbers, act(numbers), strict=True)
+        return [found[number] for number in range(count)]
 
     @overload
-    def answer(self, question: str, *, context: str | None = None, decoding: Decoding | None = None) -> Answer: ...
+    def answer(
+        self, question: str, *, context: str | None = None, decoding: Decoding | None = None, adapter: str | None = None
+    ) -> Answer: ...
     @overload
     def answer(
-        self, question: Texts, *, context: str | Texts | None = None, decoding: Decoding | None = None
+        self,
+        question: Texts,
+        *,
+        context: str | Texts | None = None,
+        decoding: Decoding | None = None,
+        adapter: Adapter = None,
     ) -> list[Answer]: ...
     def answer(
         self,
@@ -60,6 +111,7 @@ class TextToText:
         *,
         context: str | Texts | None = None,
         decoding: Decoding | None = None,
+        adapter: Adapter = None,
     ) -> Answer | list[Answer]:
         """The answer to a question about `context`; from memory alone when that is None.
 
@@ -75,24 +127,34 @@ class TextToText:
                 if value is not None and not value.strip():
                     raise ConfigError(f"answer: the {what} is empty.")
             texts.append(closed_book_inputs(one) if text is None else squad_inputs(one, text))
-        made = self.predictor.generate(texts, decoding)
+        made = self._made(texts, decoding, adapter)
         answers = [_located(one.text, math.exp(one.log_prob), text) for one, text in zip(made, contexts, strict=True)]
         return answers[0] if isinstance(question, str) else answers
 
     @overload
-    def generate(self, text: str, *, decoding: Decoding | None = None) -> str: ...
+    def generate(self, text: str, *, decoding: Decoding | None = None, adapter: str | None = None) -> str: ...
     @overload
-    def generate(self, text: Texts, *, decoding: Decoding | None = None) -> list[str]: ...
-    def generate(self, text: str | Texts, *, decoding: Decoding | None = None) -> str | list[str]:
+    def generate(self, text: Texts, *, decoding: Decoding | None = None, adapter: Adapter = None) -> list[str]: ...
+    def generate(
+        self, text: str | Texts, *, decoding: Decoding | None = None, adapter: Adapter = None
+    ) -> str | list[str]:
         """What the model writes after the text, prefix words and all."""
-        made = self.predictor.generate([text] if isinstance(text, str) else list(text), decoding)
+        made = self._made([text] if isinstance(text, str) else list(text), decoding, adapter)
         return made[0].text if isinstance(text, str) else [one.text for one in made]
 
+    def _made(self, texts: Sequence[str], decoding: Decoding | None, adapter: Adapter) -> list[Generated]:
+        def act(numbers: list[int]) -> list[Generated]:
+            return self.predictor.generate([texts[number] for number in numbers], decoding)
+
+        return self._each(adapter, len(texts), act)
+
     @overload
-    def score(self, text: str, targets: Texts) -> list[float]: ...
+    def score(self, text: str, targets: Texts, *, adapter: str | None = None) -> list[float]: ...
     @overload
-    def score(self, text: Texts, targets: Sequence[Texts]) -> list[list[float]]: ...
-    def score(self, text: str | Texts, targets: Texts | Sequence[Texts]) -> list[float] | list[list[float]]:
+    def score(self, text: Texts, targets: Sequence[Texts], *, adapter: Adapter = None) -> list[list[float]]: ...
+    def score(
+        self, text: str | Texts, targets: Texts | Sequence[Texts], *, adapter: Adapter = None
+    ) -> list[float] | list[list[float]]:
         """The natural log of each target's probability after its text."""
         texts, wanted = ([text], [targets]) if isinstance(text, str) else (text, targets)
         lists: list[list[str]] = []
@@ -100,20 +162,39 @@ class TextToText:
             if isinstance(some, str) or not all(isinstance(target, str) for target in some):
                 raise ConfigError("score: got targets of another shape, expected one list of texts for each text.")
             lists.append([str(target) for target in some])
-        scores = self.predictor.score(list(texts), lists)
+        if len(texts) != len(lists):
+            raise ConfigError(f"score: got {len(texts)} texts and {len(lists)} lists of targets, expected as many.")
+
+        def act(numbers: list[int]) -> list[list[float]]:
+            return self.predictor.score([texts[number] for number in numbers], [lists[number] for number in numbers])
+
+        scores = self._each(adapter, len(texts), act)
         return scores[0] if isinstance(text, str) else scores
 
     @overload
-    def classify(self, text: str, *, choices: Sequence[str], normalise: Normalise = "none") -> Ranked: ...
+    def classify(
+        self, text: str, *, choices: Sequence[str], normalise: Normalise = "none", adapter: str | None = None
+    ) -> Ranked: ...
     @overload
-    def classify(self, text: Texts, *, choices: Choices, normalise: Normalise = "none") -> list[Ranked]: ...
-    def classify(self, text: str | Texts, *, choices: Choices, normalise: Normalise = "none") -> Ranked | list[Ranked]:
+    def classify(
+        self, text: Texts, *, choices: Choices, normalise: Normalise = "none", adapter: Adapter = None
+    ) -> list[Ranked]: ...
+    def classify(
+        self, text: str | Texts, *, choices: Choices, normalise: Normalise = "none", adapter: Adapter = None
+    ) -> Ranked | list[Ranked]:
         """The likeliest of the choices after the text, prefix words and all, and the share of every one.
 
         A list of texts takes the same choices for all, or one list for each. `normalise`: see `choices.normalised`.
         Errors: ConfigError for a text without choices, or a choice that stands twice.
         """
-        found = self.predictor.rank([text] if isinstance(text, str) else list(text), choices, normalise=normalise)
+        texts = [text] if isinstance(text, str) else list(text)
+        lists = per_text(choices, len(texts), where="classify")
+
+        def act(numbers: list[int]) -> list[Ranked]:
+            some = [texts[number] for number in numbers]
+            return self.predictor.rank(some, [lists[number] for number in numbers], normalise=normalise)
+
+        found = self._each(adapter, len(texts), act)
         return found[0] if isinstance(text, str) else found
 
 

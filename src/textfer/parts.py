@@ -17,6 +17,7 @@ from textfer.batch import Specials
 from textfer.data.headed import Framing, HeadedExamples, Labelled, head_of, heads_of, load_learnt, read_all
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.mixing import mixing_rates
+from textfer.data.paired import plain_part
 from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
 from textfer.data.tokens import RowChoice, TokenTable
@@ -39,21 +40,37 @@ NUM_TRIED = 64
 """Examples of a task by which it is seen, before training, whether the model can answer it."""
 
 
-def load(name: str, *, device: str = "auto") -> TextToText | TextReader:
+def load(
+    name: str, *, device: str = "auto", adapters: Mapping[str, str | Path] | None = None
+) -> TextToText | TextReader:
     """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
 
-    A model with heads is a `TextReader`: it finds answers, names classes and tags, and writes nothing.
+    A model with heads is a `TextReader`: it finds answers, names classes and tags, and writes nothing. `adapters`: name
+    → run that changed this model, to be put on by request (`TextToText.add_adapter`).
 
-    Errors: CheckpointError when a file is damaged or missing.
+    Errors: CheckpointError when a file is damaged or missing, or changes are of other weights.
     """
     model = open_model(model_folder(name)).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
     if isinstance(model, Headed):
+        if adapters:
+            raise ConfigError(f"adapters: got some for '{name}', which has heads. Load each run by itself.")
         return TextReader(HeadPredictor(model.eval(), tokenizer), name)
     writer = as_generator(model.eval(), where=name)
     writer.lay_for_generation()
-    return TextToText(Predictor(writer, tokenizer), name)
+    found = TextToText(Predictor(writer, tokenizer), name, find=partial(_changes_folder, tokenizer=tokenizer))
+    for adapter, path in (adapters or {}).items():
+        found.add_adapter(adapter, path)
+    return found
+
+
+def _changes_folder(name: str, *, tokenizer: Tokenizer) -> Path:
+    """The folder behind a run's name. Errors: CheckpointError where it was trained with another vocabulary."""
+    beside = _tokenizer_beside(name)
+    if beside is not None and load_tokenizer(str(beside)).digest != tokenizer.digest:
+        raise CheckpointError(f"{name}: was trained with another vocabulary than the model's. Load it by itself.")
+    return model_folder(name)
 
 
 def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
@@ -123,12 +140,15 @@ def build_tokenizer(recipe: Recipe) -> Tokenizer:
 
 def tokenizer_of(model: str) -> Tokenizer:
     """The vocabulary that lies beside a model: in its run folder, or in its own."""
-    path = Path(model)
-    for folder in (path / "tokenizer", path.parent / "tokenizer"):
-        if folder.is_dir():
-            return load_tokenizer(str(folder))
+    if beside := _tokenizer_beside(model):
+        return load_tokenizer(str(beside))
     own = model_folder(model)
     return tokenizer_of(base_of(own).name) if holds_changes(own) else load_tokenizer(str(own))
+
+
+def _tokenizer_beside(model: str) -> Path | None:
+    path = Path(model)
+    return next((one for one in (path / "tokenizer", path.parent / "tokenizer") if one.is_dir()), None)
 
 
 def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> Model:
@@ -185,7 +205,7 @@ def build_stream(
             parts[name] = table
         elif find_task(name).plain:
             assert objective is not None
-            parts[name] = Denoised(table, objective, lens, specials)
+            parts[name] = plain_part(table, objective, lens, specials)
         else:
             parts[name] = Supervised(table, lens, specials.eos)
     for part in parts.values():

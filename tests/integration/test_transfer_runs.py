@@ -19,6 +19,7 @@ from textfer.errors import CheckpointError, ConfigError
 from textfer.parts import build_parts, open_model
 from textfer.recipe import Recipe, load_recipe
 from textfer.run import check_same_recipe, outline
+from textfer.tokenizers import load_tokenizer
 from textfer.training.checkpoint import Run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -148,3 +149,29 @@ def test_a_run_from_before_there_were_methods_goes_on(tiny_recipe: Write, tmp_pa
     check_same_recipe(recipe, Run(tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"method\.name: 'full' → 'gradual'"):
         check_same_recipe(load_recipe(str(tiny_recipe(num_steps=1)), ["method.name=gradual"]), Run(tmp_path / "run"))
+
+
+def test_runs_on_one_base_are_put_on_by_request(begun_from: Callable[..., Recipe], tmp_path: Path) -> None:
+    names = ["frozen", "adapters", "lora", "soft_prompt"]
+    for name in names:
+        train(begun_from(name, "training.num_steps=2"), tmp_path / name)
+    reader = textfer.load(str(tmp_path / "base"), adapters={name: tmp_path / name for name in names})
+    assert isinstance(reader, textfer.TextToText)
+    asked, targets = "question: Who sings? context: Mira Solano sings in Port Ellery.", ["Mira Solano", "Port Ellery"]
+    for name in (None, *names):
+        alone = textfer.load(str(tmp_path / (name or "base")))
+        assert isinstance(alone, textfer.TextToText)
+        assert reader.score(asked, targets, adapter=name) == pytest.approx(alone.score(asked, targets), abs=1e-4)
+    with pytest.raises(CheckpointError, match="holds a whole model"):
+        reader.add_adapter("more", tmp_path / "base")
+
+
+def test_changes_made_with_another_vocabulary_are_refused(begun_from: Callable[..., Recipe], tmp_path: Path) -> None:
+    train(begun_from("adapters", "training.num_steps=2"), tmp_path / "run")
+    reader = textfer.load(str(tmp_path / "base"))
+    assert isinstance(reader, textfer.TextToText)
+    load_tokenizer("bytes").save(tmp_path / "run" / "tokenizer")
+    for file in (tmp_path / "run" / "tokenizer").glob("*.model"):
+        file.unlink()
+    with pytest.raises(CheckpointError, match="was trained with another vocabulary"):
+        reader.add_adapter("run", tmp_path / "run")

@@ -142,7 +142,18 @@ def lay_changes(folder: Path, model: Model) -> Model:
     """
     if (folder / HEADS).exists():
         model = Headed.around(model.base if isinstance(model, Headed) else model, folder)
-    _check_base(folder, weights_digest(model))
+    method, tensors, saved = begin_changes(folder, model, weights_digest(model))
+    fill_changes(folder, model, tensors, saved)
+    method.merge(model)
+    return model
+
+
+def begin_changes(folder: Path, model: Model, digest: str) -> tuple[Method, dict[str, Tensor], frozenset[str]]:
+    """(a folder's method, now installed in its base, the numbers that are to be filled in, and where); not yet done.
+
+    Errors: CheckpointError when `digest` is that of another base than the changes', or a file is damaged.
+    """
+    _check_base(folder, digest)
     tensors = _tensors(folder)
     if (folder / RECORD).exists():
         section: Any = read_json(folder / RECORD).get("method")
@@ -154,9 +165,7 @@ def lay_changes(folder: Path, model: Model) -> Model:
         plan = method.plan(model, num_steps=1)
     except (ConfigError, TypeError) as error:
         raise CheckpointError(f"{folder}: {error}") from None
-    _fill(folder, model, method.from_file(model, tensors), plan.saved - _own_names(model))
-    method.merge(model)
-    return model
+    return method, method.from_file(model, tensors), plan.saved - _own_names(model)
 
 
 def take_up(folder: Path, adapted: Adapted) -> None:
@@ -164,7 +173,7 @@ def take_up(folder: Path, adapted: Adapted) -> None:
     assert adapted.base is not None, "whole models are loaded, not laid"
     _check_base(folder, adapted.base.digest)
     tensors = adapted.method.from_file(adapted.model, _tensors(folder))
-    _fill(folder, adapted.model, tensors, adapted.plan.saved - _own_names(adapted.model))
+    fill_changes(folder, adapted.model, tensors, adapted.plan.saved - _own_names(adapted.model))
     if isinstance(adapted.model, Headed):
         adapted.model.fill_heads(folder)
 
@@ -185,7 +194,7 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{folder / TENSORS}: cannot be read ({error}). Copy it again.") from None
 
 
-def _fill(folder: Path, model: Model, tensors: Mapping[str, Tensor], names: frozenset[str]) -> None:
+def fill_changes(folder: Path, model: Model, tensors: Mapping[str, Tensor], names: frozenset[str]) -> None:
     """Copies the tensors into the parameters of those names: all of them, and no others."""
     module = cast(nn.Module, model)
     problems = []

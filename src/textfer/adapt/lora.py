@@ -23,6 +23,8 @@ from textfer.models.layers import Linear, drop
 
 SLOT = "lora"
 """What the added pair is called within the product that it stands beside."""
+HOOK = "lora_hook"
+"""And what calls it."""
 
 
 class LowRank(nn.Module):
@@ -45,8 +47,11 @@ class LowRank(nn.Module):
 
 
 def _beside(part: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
-    """The hook that adds the pair's product to the part's own."""
-    extra: Tensor = part.get_submodule(SLOT)(inputs[0])
+    """The hook that adds the pair's product to the part's own, while there is a pair."""
+    pair: nn.Module | None = getattr(part, SLOT)
+    if pair is None:
+        return out
+    extra: Tensor = pair(inputs[0])
     return out + extra.to(out.dtype)
 
 
@@ -77,7 +82,8 @@ class Lora(Method):
             nn.init.kaiming_uniform_(pair.a.weight, a=math.sqrt(5), generator=generator)
             nn.init.zeros_(pair.b.weight)
             setattr(part, SLOT, pair)
-            part.lora_hook = part.register_forward_hook(_beside)  # type: ignore[assignment]
+            if not hasattr(part, HOOK):  # it stays where a pair has been taken off
+                setattr(part, HOOK, part.register_forward_hook(_beside))
 
     def _chosen(self, model: Model) -> dict[str, nn.Linear]:
         """The products that the targets name, by name."""
@@ -117,7 +123,8 @@ class Lora(Method):
         """Adds every pair's product to the weight that it stands beside, and takes the pair away."""
         for part in self._chosen(model).values():
             part.weight += cast(LowRank, part.get_submodule(SLOT)).product()
-            cast(Any, part).lora_hook.remove()
+            getattr(part, HOOK).remove()
+            delattr(part, HOOK)
             delattr(part, SLOT)
 
 
