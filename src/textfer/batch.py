@@ -86,6 +86,18 @@ def _num_told(values: NDArray[Any]) -> int:
     return values.size - int(left_out.sum())
 
 
+@dataclass(frozen=True, slots=True)
+class Borders:
+    """What the pieces of a vocabulary tell of words and sentences, [num_ids] each."""
+
+    begins: NDArray[np.bool_]
+    """A piece begins a word."""
+    ends: NDArray[np.bool_]
+    """It is a final mark (`.`, `!`, `?` and the like), alone or with what closes behind it."""
+    closes: NDArray[np.bool_]
+    """It is a mark that closes: quotes and brackets."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Specials:
     """The ids with a meaning of their own. None = the vocabulary has no such token."""
@@ -103,6 +115,8 @@ class Specials:
     """Ids that stand for something; 0 = not known."""
     inside: NDArray[np.bool_] | None = None
     """[num_ids] whether a piece goes on with the word of the piece before it; None = pieces do not tell."""
+    borders: Borders | None = None
+    """Where words and sentences begin and end; None = pieces do not tell."""
 
 
 class Run(NamedTuple):

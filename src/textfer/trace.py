@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from textfer.batch import Batch, Ids, Row, Side
+from textfer.data.paired import Paired
 from textfer.data.source import open_rows
 from textfer.data.stream import Cursor, Denoised, Stream
 from textfer.data.task import Task
@@ -67,13 +68,14 @@ def trace_recipe(recipe: Recipe, number: int, *, data_dir: Path | None = None) -
     place_line = f"stream position {number} → {part.name}, epoch {epoch}, example {index}"
     yield Stage("place in the stream", "data/stream.py", (place_line,))
     ids = part.ids([index], address(recipe.seed, part.name, epoch, np.array([index])))[0]
-    if isinstance(part, Denoised):
+    if isinstance(part, Denoised | Paired):
         raw, origin = part.piece(int(index))
         text = _pieces(raw, tokenizer)
         yield Stage("raw text", "data/stream.py", (f"{len(raw)} tokens from {origin}: {text}",))
     else:
         yield from trace_task(find_task(name), recipe.data.split, int(table.rows[index]), data_dir=data_dir)
-    yield Stage("ids", "objectives" if isinstance(part, Denoised) else "tokenizers", tuple(_ids_lines(ids, tokenizer)))
+    maker = "objectives" if isinstance(part, Denoised | Paired) else "tokenizers"
+    yield Stage("ids", maker, tuple(_ids_lines(ids, tokenizer)))
     yield from _batch_stages(stream, ids, tokenizer)
     batch = stream.arrange([[ids]])
     yield Stage("output", "models", tuple(_output_lines(model, batch, tokenizer)))

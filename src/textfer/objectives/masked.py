@@ -44,6 +44,9 @@ class MaskedLanguageModel(Options):
     """The most tokens of a piece to be named (BERT: 20 of 128, 80 of 512); None = no limit."""
     whole_words: bool = False
     """All pieces of a word are chosen, or none."""
+    next_sentence: bool = False
+    """A piece is a pair `[CLS]` A `[SEP]` B `[SEP]` of stretches of whole sentences, and whether B follows A is learnt
+    too: in half of them it does not. The model needs its head `next_sentence`."""
 
     joins: ClassVar[bool] = True
     document_eos: ClassVar[bool] = True

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from textfer.batch import Int32, Specials
+from textfer.batch import Borders, Int32, Specials
 from textfer.errors import DataError, MachineError
 
 TokenIds: TypeAlias = Sequence[int] | NDArray[np.integer[Any]]
@@ -24,6 +24,7 @@ ROW_MULTIPLE = 128
 NUM_SENTINELS = 100
 SENTINEL = re.compile(r"<extra_id_(0|[1-9][0-9]{0,5})>")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_FINAL, _CLOSING = ".!?…。！？؟।", "\"'”’»)]}」』）"
 _WHITE_SPACE = np.array([code for code in range(0x3001) if chr(code).isspace()], np.uint32)
 
 
@@ -117,6 +118,20 @@ def utf8_sizes(text: str) -> NDArray[np.int64]:
     """[characters] how many bytes each has in UTF-8."""
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     return np.searchsorted([0x80, 0x800, 0x10000], codes, side="right") + 1
+
+
+def borders_of(bare: Sequence[str], begins: Sequence[bool]) -> Borders:
+    """What pieces tell of words and sentences. `bare` are their texts without the mark that `begins` is read off.
+
+    A number with a point behind it ends a sentence too; a word with one (`Inc.`) does not.
+    """
+    bodies = [text.rstrip(_FINAL + _CLOSING) for text in bare]
+    ends = [
+        (not body or body.isdigit()) and bool(text[len(body) :].strip(_CLOSING))
+        for text, body in zip(bare, bodies, strict=True)
+    ]
+    closes = [bool(text) and not text.strip(_CLOSING) for text in bare]
+    return Borders(np.array(begins, np.bool_), np.array(ends, np.bool_), np.array(closes, np.bool_))
 
 
 def listed(ids: TokenIds) -> list[int]:

@@ -13,7 +13,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import decoders, models, normalizers, pre_tokenizers
 
-from textfer.batch import Int32, Specials
+from textfer.batch import Borders, Int32, Specials
 from textfer.errors import CheckpointError, ConfigError
 from textfer.tokenizers.base import (
     NUM_SENTINELS,
@@ -24,6 +24,7 @@ from textfer.tokenizers.base import (
     TokenIds,
     Tokenizer,
     before_end,
+    borders_of,
     listed,
     refuse,
     trimmed,
@@ -222,7 +223,21 @@ class Subwords:
             sentinels=np.array(sentinels, np.int32),
             num_ids=self._num_ids,
             inside=self._inside(),
+            borders=self._borders(),
         )
+
+    def _borders(self) -> Borders | None:
+        """From the mark before pieces that go on with a word, or that begin one."""
+        words = [""] * self._num_ids
+        for word, i in self._tokenizer.get_vocab().items():
+            words[i] = word
+        model = self._tokenizer.model
+        if isinstance(model, models.WordPiece):  # spaces are lost, so that `1 . 5` and `. "` could be either
+            return borders_of(words, [bool(word) and (word[0].isalpha() or word[0] in "“‘«([„¿¡") for word in words])
+        mark = next((mark for mark in ("▁", "Ġ") if any(word.startswith(mark) for word in words)), None)
+        if mark is None:
+            return None
+        return borders_of([word.lstrip(mark) for word in words], [word.startswith((mark, "Ċ")) for word in words])
 
     def _inside(self) -> NDArray[np.bool_] | None:
         """[ids] whether a WordPiece goes on with a word; other kinds of vocabularies do not tell."""

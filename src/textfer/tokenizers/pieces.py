@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from textfer.batch import Int32, Specials
+from textfer.batch import Borders, Int32, Specials
 from textfer.errors import CheckpointError
 from textfer.tokenizers.base import (
     NUM_SENTINELS,
@@ -34,6 +34,7 @@ from textfer.tokenizers.base import (
     Places,
     TokenIds,
     before_end,
+    borders_of,
     listed,
     refuse,
     trimmed,
@@ -78,6 +79,7 @@ class SentencePiece:
             mask=_control(plain, MARKS["mask"]),
             sentinels=np.array(sentinels, np.int32),
             num_ids=len(self._processor),
+            borders=_borders(self._processor),
         )
         self._left_out = frozenset((self.specials.eos, self.specials.pad))
         self.vocab_size = -(-len(self._processor) // ROW_MULTIPLE) * ROW_MULTIPLE
@@ -241,6 +243,11 @@ def _control(processor: SentencePieceProcessor, piece: str) -> int | None:
     """The id of a piece that stands for no text, if the model has it."""
     i = int(processor.piece_to_id(piece))
     return i if processor.id_to_piece(i) == piece and processor.is_control(i) else None
+
+
+def _borders(processor: SentencePieceProcessor) -> Borders:
+    pieces: list[str] = processor.id_to_piece(list(range(len(processor))))
+    return borders_of([piece.lstrip("▁") for piece in pieces], [piece.startswith("▁") for piece in pieces])
 
 
 def _brought_sentinels(processor: SentencePieceProcessor) -> list[int]:
