@@ -54,3 +54,22 @@ register(
         ),
     )
 )
+register(
+    replace(
+        plain_task(
+            "english_novels",
+            Source(
+                name="english_novels",
+                folder="text/english_novels",
+                columns=("text",),
+                hold_out=0.05,
+                hold_out_by=("title",),
+            ),
+            summary="100 English novels, published 1839 to 1930; about 1 in 20 is held out for validation",
+        ),
+        licence="public domain (a few later ones may still be protected outside the US)",
+        train_ok=True,
+        schema="the files' own columns; the hub has no such set",
+        sample=({"text": "The rain had stopped before Aldon woke.\nNobody was about."}, {"text": "  "}),
+    )
+)
