@@ -122,6 +122,8 @@ def _ids_lines(ids: Ids, tokenizer: Tokenizer) -> Iterator[str]:
     for name, tokens in (("inputs", ids.inputs), ("targets", ids.targets)):
         yield f"{name} ({len(tokens)}): {_pieces(tokens, tokenizer)}"
         yield f"  ids: {_short(' '.join(map(str, tokens.tolist())))}"
+    for name, value in ids.heads.items():
+        yield f"head {name}: {_short(str(value))}"
 
 
 def _pieces(tokens: NDArray[np.integer[Any]], tokenizer: Tokenizer) -> str:

@@ -94,6 +94,7 @@ def test_a_trace_shows_both_halves(recipe: str) -> None:
     stages = {stage.name: "\n".join(stage.lines) for stage in trace_recipe(recipe_with(recipe), 2)}
     assert "tokens from walks/train:" in stages["raw text"]
     assert "[SEP]" in stages["ids"]
+    assert stages["ids"].splitlines()[-1] in ("head next_sentence: 0", "head next_sentence: 1")
 
 
 def test_a_model_without_the_head_is_refused(recipe: str, tmp_path: Path) -> None:
