@@ -1,4 +1,4 @@
-"""Hidden words and next sentences are learnt in one pass from plain text: it learns, resumes, and is shown in a trace."""
+"""Hidden words and next sentences are learnt in one pass from plain text: it learns, resumes, and shows in a trace."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import random
 from pathlib import Path
 
 import pytest
-import torch
 from tiny import STOP_AT, Stopped, Stopping, assert_equal, losses, parts_of, train
 
 from textfer.data.paired import Paired
