@@ -17,12 +17,14 @@ from textfer.batch import Batch, Ids, Specials
 from textfer.config import build
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.errors import CheckpointError, ConfigError, DataError
+from textfer.heads import Head
 from textfer.models import as_generator, load_model
 from textfer.models.characters import NO_CHARACTER, Characters, spelt, spelt_pieces, spelt_words
 from textfer.models.elmo import Elmo, ElmoOptions
+from textfer.models.headed import Headed
 from textfer.models.mix import ScalarMix
 from textfer.tokenizers import load_tokenizer
-from textfer.training.loss import cross_entropy
+from textfer.training.loss import cross_entropy, loss_of
 
 SMALL = {"model_dim": 6, "num_cells": 9, "char_dim": 4, "filters": [[1, 3], [2, 5]], "max_chars": 10}
 VOCAB = 30
@@ -278,6 +280,32 @@ def test_what_is_saved_is_loaded(tmp_path: Path, vocabulary: Path) -> None:
     bare = load_model(tmp_path, {"lm": False})
     assert bare.load_report.ignored == ("output.bias", "output.weight")  # type: ignore[attr-defined]
     assert torch.equal(bare.eval().hidden(batch), model.hidden(batch))  # type: ignore[attr-defined]
+
+
+def test_half_precision_is_near(tmp_path: Path) -> None:
+    model, batch = model_of(), batch_of(TEXTS[:2], TEXTS[2:])
+    model.save(tmp_path)
+    half: Any = load_model(tmp_path, dtype=torch.bfloat16).eval()
+    assert half.spellings.dtype == torch.int32
+    found, expected = half.hidden(batch), model.hidden(batch)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model.hidden(batch).float(), expected, rtol=0.1, atol=0.1)
+        cross_entropy(model, batch).sum.backward()
+
+
+def test_heads_stand_upon_both_sides(tmp_path: Path) -> None:
+    head = Head(name="kind", kind="class", labels=("bird", "fish", "reed"))
+    model = Headed(model_of(), [head]).eval()
+    examples = [Ids(np.array(ids, np.int32), np.zeros(0, np.int32), heads={"kind": 1}) for ids in TEXTS]
+    batch = LAYOUTS[model.layout].arrange([examples[:2], examples[2:]], Lens(16, 0), SPECIALS)
+    loss_of(model, batch).sum.backward()
+    assert not any("output" in name for name, _ in model.named_parameters()), "nothing that could not learn"
+    assert all(weight.grad is not None and weight.grad.any() for weight in model.parameters())
+    assert model.heads["kind"].weight.shape == (3, 12)
+    model.save(tmp_path)
+    assert torch.equal(load_model(tmp_path).eval()(batch).heads["kind"], model(batch).heads["kind"])
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -115,9 +115,11 @@ class Layer(nn.Module):
             begin = Memory(memory.states[first], memory.cells[first])
         if self._is_torchs(x):
             return self._torchs(x, order, begin)
-        out, cells = _run(self.wi(x), self.wh, self.wo, order.sizes, (begin, self.bounds))
+        gates = self.wi(x)
+        gates = gates.to(torch.promote_types(gates.dtype, torch.float32))  # cells add up over all steps
+        out, cells = _run(gates, self.wh, self.wo, order.sizes, (begin, self.bounds))
         ends = torch.from_numpy(order.ends()).to(x.device)
-        return out, Memory(out.detach()[ends], cells[ends])
+        return out.to(x.dtype), Memory(out.detach()[ends], cells[ends])
 
     def _is_torchs(self, x: Tensor) -> bool:
         if self.way == "auto":
