@@ -9,9 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, final, overload
 
+import numpy as np
+
 from textfer.adapt.switching import Switch
+from textfer.batch import Float32
 from textfer.choices import Choices, Normalise, Ranked, per_text
 from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
+from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
 
@@ -196,6 +200,25 @@ class TextToText:
 
         found = self._each(adapter, len(texts), act)
         return found[0] if isinstance(text, str) else found
+
+    def embed(self, text: str | Texts, *, options: EmbedOptions | None = None, adapter: Adapter = None) -> Float32:
+        """[D] the text as a vector, of what reads it; of several [E, D], in their order. Long texts lose their end."""
+        texts = [text] if isinstance(text, str) else list(text)
+        found = self._each(
+            adapter,
+            len(texts),
+            lambda numbers: list(self._embedder(options).vectors([texts[number] for number in numbers])),
+        )
+        return np.stack(found)[0 if isinstance(text, str) else slice(None)] if found else np.zeros((0, 0), np.float32)
+
+    def embed_tokens(
+        self, text: str, *, options: EmbedOptions | None = None, adapter: str | None = None
+    ) -> tuple[list[str], Float32]:
+        """(the pieces of a text with its marks, [L, D] what the model makes of each)"""
+        return self._each(adapter, 1, lambda _: [self._embedder(options).embed_tokens(text)])[0]
+
+    def _embedder(self, options: EmbedOptions | None) -> Embedder:
+        return Embedder(self.predictor.model, self.predictor.tokenizer, options)
 
 
 def _located(text: str, score: float, context: str | None) -> Answer:

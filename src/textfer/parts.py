@@ -21,6 +21,7 @@ from textfer.data.paired import plain_part
 from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
 from textfer.data.tokens import RowChoice, TokenTable
+from textfer.embed import rule_of
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import load_examples
 from textfer.generate import Predictor
@@ -45,18 +46,21 @@ def load(
 ) -> TextToText | TextReader:
     """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
 
-    A model with heads is a `TextReader`: it finds answers, names classes and tags, and writes nothing. `adapters`: name
-    → run that changed this model, to be put on by request (`TextToText.add_adapter`).
+    A model that reads is a `TextReader`: its heads, if it has any, find answers, name classes and tags; it writes
+    nothing. Either gives vectors (`embed`). `adapters`: name → run that changed this model, to be put on by request
+    (`TextToText.add_adapter`).
 
     Errors: CheckpointError when a file is damaged or missing, or changes are of other weights.
     """
-    model = open_model(model_folder(name)).to(pick_device(device))
+    folder = model_folder(name)
+    model = open_model(folder).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
-    if isinstance(model, Headed):
+    if isinstance(model, Headed) or not hasattr(model, "begin"):
         if adapters:
-            raise ConfigError(f"adapters: got some for '{name}', which has heads. Load each run by itself.")
-        return TextReader(HeadPredictor(model.eval(), tokenizer), name)
+            raise ConfigError(f"adapters: got some for '{name}', which only reads. Load each run by itself.")
+        headed = model if isinstance(model, Headed) else Headed(model, [])
+        return TextReader(HeadPredictor(headed.eval(), tokenizer), name, rule=rule_of(folder))
     writer = as_generator(model.eval(), where=name)
     writer.lay_for_generation()
     found = TextToText(Predictor(writer, tokenizer), name, find=partial(_changes_folder, tokenizer=tokenizer))

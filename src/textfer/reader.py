@@ -9,11 +9,12 @@ from typing import NoReturn, TypeAlias, final, overload
 import numpy as np
 
 from textfer.answer import Answer, Texts, sentence_around
-from textfer.batch import Example
+from textfer.batch import Example, Float32
 from textfer.choices import Ranked
 from textfer.data.source import Source
 from textfer.data.task import Task
 from textfer.data.tasks.squad import NO_ANSWER
+from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
 from textfer.heads import Head, Kind
@@ -48,9 +49,11 @@ class TextReader:
     `task` names the head where the model has several of a kind: a task that it was trained on.
     """
 
-    def __init__(self, predictor: HeadPredictor, name: str) -> None:
+    def __init__(self, predictor: HeadPredictor, name: str, *, rule: EmbedOptions | None = None) -> None:
+        """`rule`: how texts become vectors where nothing else is said."""
         self.predictor = predictor
         self.name = name
+        self.rule = rule or EmbedOptions()
 
     def __repr__(self) -> str:
         num = sum(parameter.numel() for parameter in self.predictor.model.parameters())
@@ -165,6 +168,17 @@ class TextReader:
         found = self._found(self._head("choice", task, "choose"), examples)
         ranked = [_ranked(one, some) for one, some in zip(found, lists, strict=True)]
         return ranked if isinstance(text, list) else ranked[0]
+
+    def embed(self, text: str | Texts, *, options: EmbedOptions | None = None) -> Float32:
+        """[D] the text as a vector; of several [E, D], in their order. Long texts lose their end."""
+        return self._embedder(options).embed(text)
+
+    def embed_tokens(self, text: str, *, options: EmbedOptions | None = None) -> tuple[list[str], Float32]:
+        """(the pieces of a text with its marks, [L, D] what the model makes of each)"""
+        return self._embedder(options).embed_tokens(text)
+
+    def _embedder(self, options: EmbedOptions | None) -> Embedder:
+        return Embedder(self.predictor.model, self.predictor.tokenizer, options or self.rule)
 
     def generate(self, text: str | Texts, *, decoding: Decoding | None = None) -> NoReturn:
         """Nothing. Errors: ConfigError: it reads, and has heads in place of words."""

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from textfer.batch import Batch, Run, Side
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import CheckpointError
-from textfer.models import load_model
+from textfer.models import load_model, load_reader
 from textfer.models.bert import Bert
 
 transformers = pytest.importorskip("transformers")
@@ -196,9 +196,9 @@ def test_heads_that_are_not_wanted_are_left_and_told_of(tmp_path: Path) -> None:
     )
     assert {name.split(".")[0] for name in model.load_report.ignored} == {"bert", "cls"}
     reference("BertForSequenceClassification").save_pretrained(tmp_path / "classes")
-    assert loaded(tmp_path / "classes").load_report.ignored == ("classifier.bias", "classifier.weight")
+    assert load_reader(tmp_path / "classes").load_report.ignored == ("classifier.bias", "classifier.weight")
     with pytest.raises(CheckpointError, match=r"lacks cls\.predictions"):
-        loaded(tmp_path / "classes", {"masked_lm": True})
+        load_reader(tmp_path / "classes", {"masked_lm": True})
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_vectors_of_texts_are_those_of_sentence_transformers(minilm: Path) -> No
     ours, theirs = embedder.vectors(texts, batch_size=3), oracle.encode(texts)
     assert ours.shape == (4, 384)
     assert abs(ours - theirs).max() < 1e-5
-    pieces, states = embedder.token_vectors(texts[0])
+    pieces, states = embedder.embed_tokens(texts[0])
     assert pieces[:3] == ["[CLS]", "a", "heron"]
     mean = states.mean(0)
     assert abs(mean / (mean**2).sum() ** 0.5 - theirs[0]).max() < 1e-5

@@ -77,8 +77,10 @@ def test_it_learns_and_its_run_is_a_model(recipe: str, tmp_path: Path) -> None:
     model = load_model(Run(tmp_path / "run").at(80))
     assert isinstance(model, Bert)
     assert model.options.max_positions == 40
-    with pytest.raises(ConfigError, match="got a Bert, which reads but does not write"):
-        load(str(tmp_path / "run"), device="cpu")
+    reader = load(str(tmp_path / "run"), device="cpu")
+    assert reader.embed(["the heron", "the fish stands"]).shape == (2, model.options.model_dim)
+    with pytest.raises(ConfigError, match="reads and writes nothing; it has none"):
+        reader.generate("the heron")
 
 
 def test_resumed_is_unbroken_bit_for_bit(recipe: str, tmp_path: Path) -> None:

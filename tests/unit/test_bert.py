@@ -18,7 +18,6 @@ from textfer.embed import Embedder, EmbedOptions, rule_of
 from textfer.errors import CheckpointError, ConfigError, DataError
 from textfer.models import as_generator
 from textfer.models.bert import Bert, BertOptions
-from textfer.models.t5 import T5, T5Options
 from textfer.tokenizers import load_tokenizer
 from textfer.training.loss import cross_entropy
 
@@ -169,7 +168,7 @@ def vocabulary(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("pooling", ["mean", "first"])
 def test_vectors_do_not_depend_on_their_company(vocabulary: Path, pooling: str) -> None:
     options = EmbedOptions(pooling=pooling, max_len=6)
     embedder = Embedder(model_of(), load_tokenizer(vocabulary), options)
@@ -179,11 +178,11 @@ def test_vectors_do_not_depend_on_their_company(vocabulary: Path, pooling: str) 
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
     for text, vector in zip(texts, found, strict=True):
         assert np.allclose(embedder.vectors([text])[0], vector, atol=1e-5)
-        pieces, states = embedder.token_vectors(text)
+        pieces, states = embedder.embed_tokens(text)
         assert len(pieces) == len(states) <= 6
         mean = states.mean(0) if pooling == "mean" else states[0]
         assert np.allclose(mean / np.linalg.norm(mean), vector, atol=1e-5)
-    assert embedder.token_vectors("rains")[0] == ["[CLS]", "rain", "##s", "[SEP]"]
+    assert embedder.embed_tokens("rains")[0] == ["[CLS]", "rain", "##s", "[SEP]"]
     free = Embedder(embedder.model, embedder.tokenizer, EmbedOptions(pooling=pooling, normalise=False))
     lengths = np.linalg.norm(free.vectors(texts), axis=1)
     assert not np.allclose(lengths, 1, atol=1e-2)
@@ -197,13 +196,7 @@ def test_the_rule_of_a_folder_is_read(tmp_path: Path) -> None:
     config = tmp_path / "1_Pooling" / "config.json"
     config.write_text(json.dumps({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}))
     (tmp_path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 128}))
-    assert rule_of(tmp_path) == EmbedOptions(pooling="cls", normalise=False, max_len=128)
+    assert rule_of(tmp_path) == EmbedOptions(pooling="first", normalise=False, max_len=128)
     config.write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(CheckpointError, match="pools by max_tokens, expected mean or cls"):
         rule_of(tmp_path)
-
-
-def test_a_model_that_writes_gives_no_vectors(vocabulary: Path) -> None:
-    writer = T5(T5Options(model_dim=8, ff_dim=8, head_dim=4, num_heads=2, num_layers=1), 12)
-    with pytest.raises(ConfigError, match="embed: got a T5, expected an encoder"):
-        Embedder(writer, load_tokenizer(vocabulary))

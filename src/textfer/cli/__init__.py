@@ -13,6 +13,7 @@ from textfer import __version__
 from textfer.cli.answering import ask, generate
 from textfer.cli.checkup import doctor
 from textfer.cli.compare import compare
+from textfer.cli.embedding import embed
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
@@ -53,6 +54,7 @@ for command in (
     quickstart,
     ask,
     generate,
+    embed,
     train,
     evaluate,
     score,

@@ -63,7 +63,7 @@ class Chosen(nn.Module):
         self.mix: ScalarMix | None = None
         if layers != "last":
             count = num_layers_of(reader)
-            self.numbers = tuple(range(count)) if layers == "mix" else _within(layers, count)
+            self.numbers = tuple(range(count)) if layers == "mix" else within(layers, count)
             self.mix = ScalarMix(count) if layers == "mix" else None
         self.dim = dim if self.numbers is None or self.mix is not None else len(self.numbers) * dim
         """The width of what is seen."""
@@ -95,16 +95,13 @@ def num_layers_of(reader: Any) -> int:
     return count
 
 
-def _within(layers: Sequence[int], count: int) -> tuple[int, ...]:
-    if not layers or len({number % count for number in layers}) < len(layers):
-        raise ConfigError(
-            f"head.layers: got {list(layers)}, expected layers, each once. 0 = the embeddings, -1 = the top."
-        )
+def within(layers: Sequence[int], count: int, *, where: str = "head.layers") -> tuple[int, ...]:
+    """The numbers of layers counted from the bottom. Errors: ConfigError for one that is not there, or stands twice."""
     for number in layers:
         if not -count <= number < count:
-            raise ConfigError(
-                f"head.layers: got {number}, and the model's layers are 0 (the embeddings) to {count - 1}."
-            )
+            raise ConfigError(f"{where}: got {number}, and the model's layers are 0 (the embeddings) to {count - 1}.")
+    if not layers or len({number % count for number in layers}) < len(layers):
+        raise ConfigError(f"{where}: got {list(layers)}, expected layers, each once. 0 = the embeddings, -1 = the top.")
     return tuple(number % count for number in layers)
 
 
