@@ -34,8 +34,8 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
-    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read", "documents"), 3),
-    **dict.fromkeys(("training", "evaluate", "suites", "answer", "reader", "corpus"), 4),
+    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read", "documents", "merging"), 3),
+    **dict.fromkeys(("training", "evaluate", "suites", "answer", "open_book", "reader", "corpus"), 4),
     **dict.fromkeys(
         ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
     ),

@@ -17,6 +17,7 @@ from textfer.cli.embedding import embed
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
+from textfer.cli.sources import index_folder, search
 from textfer.cli.vectors import vectors
 from textfer.cli.vocabulary import tokenizer
 from textfer.errors import ConfigError, MachineError, TextferError
@@ -53,6 +54,8 @@ def cli(modules: Sequence[str]) -> None:
 for command in (
     quickstart,
     ask,
+    index_folder,
+    search,
     generate,
     embed,
     train,

@@ -11,20 +11,28 @@ from typing import TYPE_CHECKING
 import click
 
 from textfer.cli.parts import beams_option, cut_option, json_option, model_option, print_json, stdin_lines
+from textfer.cli.sources import index_option, open_folder, show_reading
 from textfer.errors import ConfigError
 
 if TYPE_CHECKING:
     from textfer.answer import Answer
+    from textfer.documents.document import Document
 
 
 @click.command()
 @click.argument("question", required=False)
 @click.option("--context", help="The text that holds the answer.")
+@click.option("--file", "files", type=click.Path(path_type=Path), multiple=True, help="A document that holds it.")
 @click.option(
-    "--file", "files", type=click.Path(path_type=Path), multiple=True, help="A text file that holds the answer."
+    "--docs", type=click.Path(path_type=Path), metavar="DIR", help="A folder of documents; it is indexed first."
 )
 @click.option("--closed-book", is_flag=True, help="Answer from what the model remembers.")
 @model_option
+@click.option(
+    "--passages", "count", type=click.IntRange(1), help="Passages read at most.  [default: 10 of --docs, else 64]"
+)
+@click.option("--min-score", default=0.0, type=click.FloatRange(0, 1), help="Less likely answers are not given.")
+@index_option
 @beams_option
 @cut_option
 @json_option
@@ -32,45 +40,73 @@ def ask(
     question: str | None,
     context: str | None,
     files: Sequence[Path],
+    docs: Path | None,
     closed_book: bool,
     model: str,
+    count: int | None,
+    min_score: float,
+    place: Path | None,
     beams: int,
     max_input_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Answer a QUESTION about a text. Without a QUESTION: one question a line, until the end of input."""
-    if [context is not None, bool(files), closed_book].count(True) != 1:
-        raise ConfigError("ask: give exactly one of --context, --file and --closed-book.")
+    """Answer a QUESTION about a text, from documents or from memory; without a QUESTION, one question a line.
+
+    Texts of any length are read in passages. The answer comes with its file, its page or line, and its sentence.
+    """
+    if [context is not None, bool(files), docs is not None, closed_book].count(True) != 1:
+        raise ConfigError("ask: give exactly one of --context, --file, --docs and --closed-book.")
     for what, text in (("question", question), ("context", context)):
         if text is not None and not text.strip():
             raise ConfigError(f"ask: the {what} is empty.")
+    if place is not None and docs is None:
+        raise ConfigError("ask: --index cannot take effect without --docs. Drop it.")
 
-    from textfer.data.source import read_text  # what is wrong above is said before torch is imported
-
-    text = "\n\n".join(map(read_text, files)) if files else context
+    # what is wrong with sources is said before torch is imported
+    documents = _documents(context, files)
+    folder = open_folder(docs, place) if docs is not None else None
     from textfer import load
     from textfer.generate import Decoding
+    from textfer.open_book import FOUND_PASSAGES, TEXT_PASSAGES, text_index
+    from textfer.open_book import ask as read_and_answer
 
     reader = load(model)
     decoding = Decoding(beams=beams, max_input_tokens=max_input_tokens)
-    questions = [question] if question is not None else stdin_lines("question> ")
-    for one in questions:
-        if one.strip():
-            _show_answer(reader.answer(one.strip(), context=text, decoding=decoding), as_json)
+    index = folder or (text_index(documents, reader.predictor.tokenizer) if documents else None)
+    most = count or (FOUND_PASSAGES if folder else TEXT_PASSAGES)
+    for one in [question] if question is not None else stdin_lines("question> "):
+        if not one.strip():
+            continue
+        if index is None:
+            _show_answer(reader.answer(one.strip(), decoding=decoding), as_json)
+            continue
+        found = read_and_answer(reader, index, one.strip(), count=most, min_score=min_score, decoding=decoding)
+        if as_json:
+            click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+        else:
+            show_reading(found, with_path=context is None)
+        sys.stdout.flush()  # whoever sent the question through a pipe waits for this line
+
+
+def _documents(context: str | None, files: Sequence[Path]) -> list[Document]:
+    from textfer.documents.read import parse, read_document
+
+    if context is not None:
+        return [parse(context.encode(errors="replace"), ".txt", name="--context")]
+    documents = [read_document(path) for path in dict.fromkeys(files)]
+    for document in documents:
+        for note in document.notes:
+            click.echo(f"note: {document.path}: {note}", err=True)
+    return documents
 
 
 def _show_answer(answer: Answer, as_json: bool) -> None:
     if as_json:
         values = answer.as_dict()
         click.echo(json.dumps({"answer": values.pop("text"), **values}, ensure_ascii=False))
-    elif answer.text is None:
-        click.echo(f"No answer.  ({answer.score:.2f})")
     else:
-        place = f", characters {answer.start}–{answer.end}" if answer.start is not None else ""
-        click.echo(f"{answer.text}  ({answer.score:.2f}{place})")
-        if answer.evidence:
-            click.echo(f"  “{answer.evidence}”")
-    sys.stdout.flush()  # whoever sent the question through a pipe waits for this line
+        click.echo(f"{answer.text if answer.text is not None else 'No answer.'}  ({answer.score:.2f})")
+    sys.stdout.flush()
 
 
 @click.command()

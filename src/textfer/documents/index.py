@@ -10,7 +10,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +21,12 @@ from textfer.data.digest import FRESH_SECONDS, cache_dir
 from textfer.documents.database import connect, told_plainly
 from textfer.documents.document import Document, Place, Unit
 from textfer.documents.folder import Found, walk
-from textfer.documents.passages import passages
+from textfer.documents.passages import Passage, passages
 from textfer.documents.query import match_expression, spaced, unspaced
 from textfer.documents.read import parse, read_bytes
 from textfer.errors import ConfigError, DataError, MachineError
+
+HIT = "d.path, d.title, w.text, p.start, p.end, d.unit, p.marks"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,24 +112,21 @@ class Index:
         if expression is None:
             return []
         rows = self._rows(
-            "SELECT d.path, d.title, w.text, p.start, p.end, d.unit, p.marks, -w.rank FROM"
+            f"SELECT {HIT}, -w.rank FROM"
             " (SELECT rowid, text, rank FROM words WHERE words MATCH ? ORDER BY rank LIMIT ?) w"
             " JOIN passages p ON p.id = w.rowid JOIN documents d ON d.id = p.document ORDER BY w.rank, p.id",
             (expression, count),
         )
-        return [
-            Hit(
-                path=path,
-                title=title,
-                text=unspaced(text),
-                start=start,
-                end=end,
-                unit=unit,
-                marks=tuple((offset, number) for offset, number in json.loads(marks)),
-                score=score,
+        return _hits(rows)
+
+    def everything(self) -> list[Hit]:
+        """All passages, document by document as they were put in, each with the score 0."""
+        return _hits(
+            self._rows(
+                f"SELECT {HIT}, 0.0 FROM passages p JOIN words w ON w.rowid = p.id"
+                " JOIN documents d ON d.id = p.document ORDER BY d.id, p.id"
             )
-            for path, title, text, start, end, unit, marks, score in rows
-        ]
+        )
 
     def refresh(self, folder: Path, *, watch: Callable[[str], None] | None = None) -> Refreshed:
         """Reads what is new or changed in the folder and forgets what is gone. `watch` hears of every file read.
@@ -175,9 +174,18 @@ class Index:
             seconds=time.monotonic() - began,
         )
 
-    def add(self, document: Document, *, key: tuple[int, int, bytes] = (0, 0, b"")) -> None:
-        """Puts a document in, for the one of the same path. `key`: size, time of change and digest of its file."""
-        cut = passages(document.text)
+    def add(
+        self,
+        document: Document,
+        *,
+        cut: Sequence[Passage] | None = None,
+        key: tuple[int, int, bytes] = (0, 0, b""),
+    ) -> None:
+        """Puts a document in, for the one of the same path. `key`: size, time of change and digest of its file.
+
+        `cut`: its passages; None = `passages` with its defaults.
+        """
+        cut = passages(document.text) if cut is None else cut
         with self._writing():
             self._forget(document.path)
             self._note(document.path, key, document=document)
@@ -273,6 +281,22 @@ def open_index(path: Path, *, write: bool = False) -> Index:
     MachineError where this Python's SQLite has no FTS5, or the place cannot be written or is locked.
     """
     return Index(path, connect(path, write=write))
+
+
+def _hits(rows: Iterable[tuple[Any, ...]]) -> list[Hit]:
+    return [
+        Hit(
+            path=path,
+            title=title,
+            text=unspaced(text),
+            start=start,
+            end=end,
+            unit=unit,
+            marks=tuple((offset, number) for offset, number in json.loads(marks)),
+            score=score,
+        )
+        for path, title, text, start, end, unit, marks, score in rows
+    ]
 
 
 def _reason(error: Exception, path: str) -> str:
