@@ -204,6 +204,33 @@ def test_what_is_written_is_what_the_reference_writes(kind: str, beams: int, tmp
     assert len(set(wanted)) >= 3
 
 
+@pytest.mark.parametrize("kind", SHAPES)
+def test_a_prompt_is_gone_on_with_to_the_last_position(kind: str, tmp_path: Path) -> None:
+    """Plain language modelling: no end mark after the prompt, and as many tokens as there are positions to read at."""
+    oracle = reference(kind)
+    with torch.no_grad():
+        oracle.lm_head.weight[SPECIALS.eos] *= 0.5
+    oracle.save_pretrained(tmp_path)
+    predictor = Predictor(load_model(tmp_path).eval(), Numbers(), ends_inputs=False)
+    wanted = []
+    for ids in sequences():
+        read = torch.tensor([[SPECIALS.pad, *ids.tolist()]])
+        out = oracle.generate(
+            read,
+            attention_mask=torch.ones_like(read),
+            max_length=COMMON["n_positions"] + 1,
+            do_sample=False,
+            eos_token_id=SPECIALS.eos,
+            pad_token_id=SPECIALS.pad,
+        )[0, read.shape[1] :].tolist()
+        wanted.append(" ".join(map(str, out[: out.index(1) + 1] if 1 in out else out)))
+    texts = [" ".join(map(str, ids)) for ids in sequences()]
+    made = predictor.generate(texts, Decoding(max_new_tokens=100, batch_size=3))
+    assert [one.text for one in made] == wanted
+    rooms = [COMMON["n_positions"] - len(ids) for ids in sequences()]
+    assert any(one.num_tokens == room for one, room in zip(made, rooms, strict=True)), "none was cut off"
+
+
 def test_scores_are_the_reference_s_log_probabilities(tmp_path: Path) -> None:
     oracle = reference("gpt2")
     oracle.save_pretrained(tmp_path)

@@ -16,7 +16,8 @@ from torch import Tensor
 from textfer import generate
 from textfer.draws import Draws, address
 from textfer.errors import ConfigError, DataError
-from textfer.generate import Decoding, Generated, Predictor, check_decoding
+from textfer.generate import Decoding, Generated, Predictor, check_decoding, scoring
+from textfer.generate.decoding import choose
 from textfer.models.t5 import T5
 
 
@@ -151,9 +152,7 @@ def test_more_beams_never_find_a_less_likely_answer_than_all_of_them() -> None:
 def shares(logits: Tensor, **values: Any) -> np.ndarray:
     """How often each token is drawn, under 20,000 keys."""
     keys = address(7, "draws", 0, np.arange(20_000))
-    tokens, log_probs = generate._choose(
-        logits.expand(len(keys), -1), Decoding(sample=True, **values), Draws(np.asarray(keys))
-    )
+    tokens, log_probs = choose(logits.expand(len(keys), -1), Decoding(sample=True, **values), Draws(np.asarray(keys)))
     assert torch.allclose(log_probs, logits.log_softmax(-1)[tokens], atol=1e-5), "the model's own probability"
     return np.bincount(tokens.numpy(), minlength=len(logits))
 
@@ -202,7 +201,7 @@ def test_the_last_draw_of_all_takes_a_token_that_may_be_drawn() -> None:
             return np.full((len(self), n), 1 - 2.0**-53)
 
     draws = Highest(np.zeros(1, np.uint64))
-    token, _ = generate._choose(LOGITS[None], Decoding(sample=True, top_k=3), draws)
+    token, _ = choose(LOGITS[None], Decoding(sample=True, top_k=3), draws)
     assert token.tolist() == [6]
 
 
@@ -284,7 +283,7 @@ def test_a_text_is_read_once_however_many_targets(monkeypatch: pytest.MonkeyPatc
     targets = ["a", "bc", "", "hgfed", "aaaa"]
     together = predictor.score(["abc", "de"], [targets, targets[:2]])
     assert len(read) == 1
-    monkeypatch.setattr(generate, "MAX_LOGITS", 1)  # one target at a time, to hold memory
+    monkeypatch.setattr(scoring, "MAX_LOGITS", 1)  # one target at a time, to hold memory
     in_pieces = predictor.score(["abc", "de"], [targets, targets[:2]])
     assert len(read) == 2
     for some, others in zip(together, in_pieces, strict=True):
