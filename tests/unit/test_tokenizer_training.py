@@ -160,6 +160,19 @@ def test_marks_make_one_vocabulary_for_all_models(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path / "again").digest == tokenizer.digest
 
 
+def test_sentencepiece_tells_which_pieces_go_on_with_a_word(tmp_path: Path) -> None:
+    train_sentencepiece(sentences(), tmp_path, TokenizerOptions(vocab_size=400, marks=True))
+    tokenizer = load_tokenizer(tmp_path)
+    inside = tokenizer.specials.inside
+    assert inside is not None
+    ids = tokenizer.encode(next(iter(sentences(3, 1))))
+    pieces = tokenizer.pieces(ids)
+    assert [bool(inside[i]) for i in ids] == [not piece.startswith("▁") and piece[0].isalnum() for piece in pieces]
+    assert any(inside[i] for i in ids)
+    marks = tokenizer.specials
+    assert not any(inside[i] for i in (marks.pad, marks.eos, marks.cls, marks.sep, marks.mask, *marks.sentinels))
+
+
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_wordpiece(tmp_path: Path, lowercase: bool) -> None:
     texts = [*sentences(), *["Über die Brücke, 中文"] * 40]

@@ -79,6 +79,7 @@ class SentencePiece:
             mask=_control(plain, MARKS["mask"]),
             sentinels=np.array(sentinels, np.int32),
             num_ids=len(self._processor),
+            inside=_inside(self._processor),
             borders=_borders(self._processor),
         )
         self._left_out = frozenset((self.specials.eos, self.specials.pad))
@@ -248,6 +249,19 @@ def _control(processor: SentencePieceProcessor, piece: str) -> int | None:
 def _borders(processor: SentencePieceProcessor) -> Borders:
     pieces: list[str] = processor.id_to_piece(list(range(len(processor))))
     return borders_of([piece.lstrip("▁") for piece in pieces], [piece.startswith("▁") for piece in pieces])
+
+
+def _inside(processor: SentencePieceProcessor) -> NDArray[np.bool_]:
+    """[ids] whether a piece goes on with a word: none that brings its space, is a sign of punctuation, or a mark.
+
+    A byte counts as going on: most are part of a letter.
+    """
+    found = np.zeros(len(processor), np.bool_)
+    for number in range(len(processor)):
+        piece: str = processor.id_to_piece(number)
+        plain = not (processor.is_control(number) or processor.is_unknown(number))
+        found[number] = plain and (processor.is_byte(number) or piece[0].isalnum())
+    return found
 
 
 def _brought_sentinels(processor: SentencePieceProcessor) -> list[int]:
