@@ -79,16 +79,18 @@ class Terminal:
             after = f" after step {outline.resumed_step:,}" if outline.resumed_step is not None else ""
             self.console.print(f"weights from {outline.weights}{after}")
         table = Table(box=None, pad_edge=False)
-        for name in ("task", "examples", "rate", "epochs", "tokens heard", "cut inputs", "cut targets", "skipped"):
+        names = ["task", "examples", "rate", "epochs", "tokens heard", "cut inputs", "cut targets", "skipped"]
+        removed = any(task.num_removed for task in outline.tasks)
+        for name in [*names, "removed"] if removed else names:
             table.add_column(name, justify="left" if name == "task" else "right", overflow="fold")
         for task in outline.tasks:
-            counts = (task.cut_inputs, task.cut_targets, task.num_skipped)
+            counts = (task.cut_inputs, task.cut_targets, task.num_skipped, *([task.num_removed] if removed else []))
             rate = f"{task.rate:.4f}" if task.rate >= MIN_SHOWN else f"{task.rate:.1e}"
             numbers = f"{task.num_examples:,}", rate, f"{task.epochs:.2f}", f"{task.run_tokens:,}"
             table.add_row(task.name, *numbers, *(f"{count:,}" for count in counts))
         if len(outline.tasks) > 1:
             whole = [sum(getattr(task, name) for task in outline.tasks) for name in ("num_examples", "run_tokens")]
-            table.add_row(f"{len(outline.tasks)} tasks", f"{whole[0]:,}", "1.0000", "", f"{whole[1]:,}", *[""] * 3)
+            table.add_row(f"{len(outline.tasks)} tasks", f"{whole[0]:,}", "1.0000", "", f"{whole[1]:,}")
         self.console.print(table)
         if outline.examples_a_row > 1:
             self.console.print(f"packed: about {outline.examples_a_row:.1f} examples a row, by the first block")

@@ -20,7 +20,7 @@ from textfer.data.mixing import mixing_rates
 from textfer.data.paired import plain_part
 from textfer.data.preparing import prepare_all
 from textfer.data.stream import Denoised, Part, Stream, StreamOptions, Supervised
-from textfer.data.tokens import RowChoice, TokenTable
+from textfer.data.tokens import TokenTable
 from textfer.embed import rule_of
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import load_examples
@@ -32,7 +32,7 @@ from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
 from textfer.read import HeadPredictor
 from textfer.reader import TextReader
-from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, task_names
+from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, rows_of, task_names
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World, pick_device
@@ -302,8 +302,7 @@ def by_heads(recipe: Recipe, weights: Path | None) -> bool:
 
 def load_labelled_tasks(recipe: Recipe, *, data_dir: Path | None) -> dict[str, Labelled]:
     """The training examples of every task, for heads."""
-    data = recipe.data
-    choice = RowChoice(data_dir=data_dir, limit=data.limit, on_bad=data.on_bad)
+    data, choice = recipe.data, rows_of(recipe, data_dir)
     return {name: load_learnt(find_task(name), data.split, choice) for name in task_names(data.tasks)}
 
 
@@ -370,7 +369,7 @@ def build_tables(
     """Every task's token table; the leading process makes those that are missing, the others wait."""
     tables: dict[str, TokenTable] = {}
     names = task_names(recipe.data.tasks)
-    choice = RowChoice(data_dir=data_dir, limit=recipe.data.limit, on_bad=recipe.data.on_bad)
+    choice = rows_of(recipe, data_dir)
     for leads in (True, False):
         if place.leads == leads:
             tables = prepare_all(

@@ -9,6 +9,7 @@ import importlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,8 @@ from textfer.config import Options, apply_overrides, build, load_layers
 from textfer.data.mixing import Mixing, mixing_rates
 from textfer.data.named import find_task as find_task
 from textfer.data.named import task_names as task_names
-from textfer.data.tokens import OnBad
+from textfer.data.tokens import OnBad, RowChoice
+from textfer.data.without import WithoutBy, named_splits
 from textfer.errors import ConfigError, nearest
 from textfer.generate import Decoding, check_decoding
 from textfer.models import MODELS, model_options
@@ -68,6 +70,10 @@ class DataSection(Options):
     """Pad every batch to inputs_len and targets_len, so that compiled models see one shape."""
     on_bad: OnBad = "stop"
     """What a bad row does: stop the run, or be skipped and counted."""
+    without: tuple[str, ...] = ()
+    """What training must not say: `task/split`, or tasks and mixtures for all that they are marked on."""
+    without_by: WithoutBy = "field"
+    """What is left out: examples that say the same as a `whole`, also in one `field`, also in 13 words (`overlap`)."""
 
 
 class EvalSection(Options):
@@ -135,6 +141,11 @@ def check(recipe: Recipe) -> Recipe:
         raise ConfigError(f"model.{extra[0]}: cannot take effect, the shape comes from init '{recipe.init}'. Drop it.")
     recipe = _check_method(_check_objective(recipe))
     _check_mixing(recipe)
+    if (
+        not named_splits(recipe.data.without)
+        and recipe.data.without_by != DataSection.model_fields["without_by"].default
+    ):
+        raise ConfigError("data.without_by: cannot take effect without data.without. Drop it.")
     check_decoding(recipe.eval.decoding, where="eval.decoding")
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
@@ -142,6 +153,14 @@ def check(recipe: Recipe) -> Recipe:
     if recipe.training.eval_every is not None and not recipe.eval.tasks and recipe.eval.loss_rows is None:
         raise ConfigError("training.eval_every: cannot take effect without eval.tasks or eval.loss_rows. Drop it.")
     return recipe
+
+
+def rows_of(recipe: Recipe, data_dir: Path | None) -> RowChoice:
+    """Which rows are trained on."""
+    data = recipe.data
+    return RowChoice(
+        data_dir=data_dir, limit=data.limit, on_bad=data.on_bad, without=data.without, without_by=data.without_by
+    )
 
 
 def mixing_of(recipe: Recipe) -> Mixing:

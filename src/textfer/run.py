@@ -55,6 +55,8 @@ FREE_TO_CHANGE = (
 
 BEFORE = {"data.max_examples": math.inf, "data.temperature": 1.0}
 """What the first recipes said for nothing."""
+ABSENT = {"method.name": "full", "data.without": [], "data.without_by": "field"}
+"""What there was before recipes could say it."""
 
 
 class Display(Protocol):
@@ -85,6 +87,8 @@ class TaskOutline:
     run_tokens: int
     """Tokens expected to be heard in the whole run, both sides."""
     num_skipped: int
+    num_removed: int
+    """Examples that are left out because they say what `data.without` names."""
     cut_inputs: int
     """Examples whose input is longer than inputs_len and loses its end."""
     cut_targets: int
@@ -127,6 +131,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
                 epochs=positions * rate / len(part),
                 run_tokens=round(positions * rate * part.mean_tokens()),
                 num_skipped=int(table.meta["num_skipped"]),
+                num_removed=int(table.meta.get("num_removed", 0)),
                 cut_inputs=cut[0],
                 cut_targets=cut[1],
             )
@@ -157,7 +162,7 @@ def check_same_recipe(recipe: Recipe, run: Run) -> None:
     old, new = flat(read_toml(saved)), flat(recipe.model_dump(mode="json"))
     if "data.ratio" not in old:  # from before None stood for what a mixture says itself
         old = {key: None if BEFORE.get(key) == value else value for key, value in old.items()}
-    old = {"method.name": "full", **old}  # the only one there was
+    old = {**ABSENT, **old}
     changed = [key for key in sorted({*old, *new}) if key not in FREE_TO_CHANGE and old.get(key) != new.get(key)]
     if changed:
         shown = "; ".join(f"{key}: {old.get(key)!r} → {new.get(key)!r}" for key in changed[:4])

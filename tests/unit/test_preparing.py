@@ -100,6 +100,7 @@ def test_a_worker_that_is_stopped_leaves_nothing_half_made(own: Path, tokenizer:
     name = write(own / "long.jsonl", 40_000)
     tokenizer.save(own / "vocabulary")
     setup = {"split": "train", "limit": None, "on_bad": "stop", "imports": [], "data_dir": None}
+    setup |= {"without": [], "without_by": "field"}
     setup |= {"tokenizer": str(own / "vocabulary"), "cache": str(cache_dir())}
     task = find_task(name)
     path = table_path(task, open_rows(task.source, "train"), tokenizer, RowChoice())
@@ -127,6 +128,7 @@ def test_work_says_what_it_did_and_goes_on_after_a_failure(own: Path, tokenizer:
     names = [write(own / "bad.jsonl", 40, bad=3), write(own / "good.jsonl", 40), "no_such_task"]
     tokenizer.save(own / "vocabulary")
     setup = {"split": "train", "limit": None, "on_bad": "stop", "imports": [], "data_dir": None}
+    setup |= {"without": [], "without_by": "field"}
     setup |= {"tokenizer": str(own / "vocabulary"), "cache": str(cache_dir())}
     said: list[dict[str, object]] = []
 

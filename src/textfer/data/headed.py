@@ -17,7 +17,7 @@ from textfer.data.source import open_rows
 from textfer.data.task import Task
 from textfer.data.tasks.squad import NO_ANSWER
 from textfer.data.tasks.tagging import gold_tags, iob
-from textfer.data.tokens import RowChoice, Skipped, examples_of
+from textfer.data.tokens import Removed, RowChoice, Skipped, digest_of, learnt_pairs
 from textfer.errors import ConfigError, DataError
 from textfer.heads import Head
 from textfer.tokenizers import Places, Tokenizer
@@ -238,17 +238,19 @@ class Labelled:
     rows: str
     """The digest of the rows."""
     num_skipped: int
+    num_removed: int = 0
 
 
 def load_learnt(task: Task, split: str, choice: RowChoice) -> Labelled:
     """The examples of a split that a model may learn from. Errors: DataError when there is none, or at a bad row."""
     rows = open_rows(task.source, split, data_dir=choice.data_dir)
     skipped = Skipped() if choice.on_bad == "skip" else None
-    stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
-    found = [one for _, one in examples_of(task, rows, stop=stop, skipped=skipped) if task.learnt(one)]
+    removed = Removed()
+    found = [one for _, one in learnt_pairs(task, rows, choice, skipped=skipped, removed=removed)]
     if not found:
+        stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
         raise DataError(f"{task.name}/{split}: no example in {stop} rows.")
-    return Labelled(task, split, found, rows.digest, skipped.count if skipped else 0)
+    return Labelled(task, split, found, digest_of(rows, choice), skipped.count if skipped else 0, removed.count)
 
 
 def read_all(labelled: Labelled, framing: Framing, on_progress: Callable[[int, int], None] | None) -> HeadedExamples:
@@ -266,5 +268,5 @@ def read_all(labelled: Labelled, framing: Framing, on_progress: Callable[[int, i
             on_progress(min(start + CHUNK, len(examples)), len(examples))
     if not readings:
         raise ConfigError(f"task '{labelled.task.name}': none of its examples fits head '{framing.head.name}'.")
-    meta = {"rows": labelled.rows, "num_skipped": labelled.num_skipped}
+    meta = {"rows": labelled.rows, "num_skipped": labelled.num_skipped, "num_removed": labelled.num_removed}
     return HeadedExamples(f"{labelled.task.name}/{labelled.split}", readings, meta, cut)

@@ -73,7 +73,8 @@ def prepare_all(
     num_workers = min(len(missing), num_cores())
     left = missing
     if num_workers > 1 and sum(job.num_rows for job in missing) >= MIN_ROWS:
-        setup = {"split": split, "limit": choice.limit, "on_bad": choice.on_bad, "imports": list(imports)}
+        setup: Message = {"split": split, "limit": choice.limit, "on_bad": choice.on_bad, "imports": list(imports)}
+        setup |= {"without": choice.without, "without_by": choice.without_by}
         setup["data_dir"] = str(choice.data_dir.resolve()) if choice.data_dir else None
         left = _by_workers(missing, num_workers, setup, tokenizer, on_progress)
     for job in left:
@@ -199,7 +200,13 @@ def work(lines: Iterator[str], say: Callable[[Message], None]) -> None:
         importlib.import_module(module)
     tokenizer = load_tokenizer(setup["tokenizer"])
     data_dir = Path(setup["data_dir"]) if setup["data_dir"] else None
-    choice = RowChoice(data_dir=data_dir, limit=setup["limit"], on_bad=setup["on_bad"])
+    choice = RowChoice(
+        data_dir=data_dir,
+        limit=setup["limit"],
+        on_bad=setup["on_bad"],
+        without=tuple(setup["without"]),
+        without_by=setup["without_by"],
+    )
     cache = Path(setup["cache"])
     for line in lines:
         job = json.loads(line)

@@ -1,5 +1,7 @@
 """Names and files as rows. A name is looked for in the data folder (`--data`, `TEXTFER_DATA`), or else on the hub.
 
+A split may be cut in two by a column of its rows (`Source.group`): `train/dev` and `train/fit` share no article.
+
 A data folder mirrors hub data sets as `<namespace>/<dataset>/<config>/<split>.parquet`; `<split>-00000.parquet` and
 `<split>-00000-of-00010.parquet` are parts of a split. Rows come in file order and any row can be the first.
 """
@@ -29,6 +31,9 @@ from textfer.data.lines import Format, OnBad
 from textfer.errors import DataError, nearest
 
 FORMAT = 1
+DEV_SHARE = 0.1
+"""Share of a split's groups that is its part `dev`; the others are `fit`."""
+PARTS = ("dev", "fit")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev", "eval"),
@@ -68,6 +73,9 @@ class Source:
     """Share of the train rows that becomes the validation split, for sources without one."""
     hold_out_by: tuple[str, ...] = ()
     """Rows alike in these columns fall on the same side; empty = all columns."""
+    group: tuple[str, ...] = ()
+    """Columns that name what rows belong to (an article): of the first that is not empty, all rows with the same value
+    are in the same part of `train/dev` and `train/fit`. Empty = the splits have no parts."""
 
 
 @final
@@ -128,6 +136,16 @@ class Rows:
                     self._last = (index, self._last[1])
                     yield index, row
 
+    def cut(
+        self, split: str, choose: Callable[[Sequence[File], NDArray[np.int64]], NDArray[np.int64]], how: str
+    ) -> Rows:
+        """Some of these rows under another split's name: `choose` takes the files and row numbers, and gives fewer."""
+
+        def keep() -> NDArray[np.int64]:
+            return choose(self._parts, np.arange(self._starts[-1]) if self._keep is None else self._keep)
+
+        return Rows(self._parts, split=split, digest=lambda: f"{self.digest} {how}", keep=keep)
+
     def origin(self, index: int) -> str:
         """Where row `index` stands: `"train:4711"`, or `"my.csv:13"` (line) where people look into the file."""
         known, origin = self._last  # what was read last is what is asked about
@@ -147,11 +165,13 @@ class Rows:
 
 
 def open_rows(source: Source, split: str, *, data_dir: Path | None = None) -> Rows:
-    """The rows of a split. `data_dir` defaults to `$TEXTFER_DATA`; without either the hub is asked.
+    """The rows of a split, or of a part of one: `train/dev`. Without `data_dir` and `$TEXTFER_DATA` the hub is asked.
 
     **Errors**: DataError where the data set, the split, a column or every row is missing; MachineError where the hub
     cannot be reached.
     """
+    if "/" in split:
+        return _part(source, split, data_dir)
     theirs = source.splits.get(split, split)
     if source.made is not None:
         return _made_rows(source, source.made, split)
@@ -252,17 +272,12 @@ def _mirrored(source: Source, split: str, root: Path) -> list[Path]:
 
 def _held_out(source: Source, parts: Sequence[File], split: str) -> NDArray[np.int64]:
     """Indices of the rows of this split. A row is held out when the hash of its content falls under the share."""
-    places: list[NDArray[np.float64]] = []
-    for part in parts:
-        columns = source.hold_out_by or source.columns
-        narrow = open_file(part.path, kind=source.format, columns=columns) if part.columns else part
-        values = np.ones(len(part))  # a line that cannot be read stays in train, where it is told
-        for index, _, row in narrow.read(0, len(narrow), on_bad=lambda error: None):
-            content = [row.get(name) for name in columns] if columns else dict(row)
-            text = json.dumps(content, sort_keys=True, default=str)
-            values[index] = int.from_bytes(sha256(text.encode()).digest()[:8], "big") / 2.0**64
-        places.append(values)
-    place = np.concatenate(places)
+    columns = source.hold_out_by or source.columns
+
+    def say(row: Row) -> object:
+        return [row.get(name) for name in columns] if columns else dict(row)
+
+    place = _drawn(source, parts, columns, say)
     out = place < source.hold_out
     if out.all() or not out.any():  # few rows: the one that comes first, with all that are like it
         out = place == place.min()
@@ -271,6 +286,47 @@ def _held_out(source: Source, parts: Sequence[File], split: str) -> NDArray[np.i
             f"{parts[0].path}: {len(place)} rows and all alike, expected at least 2 to hold one out for validation."
         )
     return np.flatnonzero(out if split == "validation" else ~out)
+
+
+def _drawn(
+    source: Source, parts: Sequence[File], columns: tuple[str, ...], say: Callable[[Row], object]
+) -> NDArray[np.float64]:
+    """[rows] a number in 0…1 that is the hash of what `say` tells of a row: alike rows have the same."""
+    places: list[NDArray[np.float64]] = []
+    for part in parts:
+        narrow = open_file(part.path, kind=source.format, columns=columns) if part.columns else part
+        values = np.ones(len(part))  # a line that cannot be read stays in train, where it is told
+        for index, _, row in narrow.read(0, len(narrow), on_bad=lambda error: None):
+            text = json.dumps(say(row), sort_keys=True, default=str)
+            values[index] = int.from_bytes(sha256(text.encode()).digest()[:8], "big") / 2.0**64
+        places.append(values)
+    return np.concatenate(places)
+
+
+def _part(source: Source, split: str, data_dir: Path | None) -> Rows:
+    """The rows of `train/dev` or `train/fit`: those of `train` whose group falls on that side."""
+    name, _, part = split.partition("/")
+    if part not in PARTS:
+        raise DataError(f"{source.name}: no split '{split}'. Parts of a split are {name}/dev and {name}/fit.")
+    if not source.group:
+        raise DataError(f"{source.name}: '{split}' is not to be had, its rows have no groups. Name '{name}'.")
+    whole = open_rows(source, name, data_dir=data_dir)
+    return whole.cut(split, partial(_in_part, source, part), json.dumps([part, DEV_SHARE, source.group]))
+
+
+def _in_part(source: Source, part: str, files: Sequence[File], indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of `indices` whose group is on this side; where all fall on one, the first group is `dev`."""
+
+    def say(row: Row) -> object:
+        return next((row[name] for name in source.group if row.get(name)), "")
+
+    place = _drawn(source, files, source.group, say)[indices]
+    dev = place < DEV_SHARE
+    if dev.all() or not dev.any():
+        dev = place == place.min()
+    if dev.all():
+        raise DataError(f"{source.name}: its rows are all of one group, expected at least 2 to cut it.")
+    return indices[dev if part == "dev" else ~dev]
 
 
 @final

@@ -26,6 +26,7 @@ from textfer.batch import Example, Int32
 from textfer.data.digest import cache_dir
 from textfer.data.source import Rows, open_rows
 from textfer.data.task import Task
+from textfer.data.without import WithoutBy, load_without, without_digest
 from textfer.errors import CheckpointError, DataError, MachineError
 from textfer.tokenizers import Tokenizer
 
@@ -49,6 +50,14 @@ class RowChoice:
     limit: int | None = None
     """Only the first rows; None = all."""
     on_bad: OnBad = "stop"
+    without: tuple[str, ...] = ()
+    """What no example may say: `task/split`, or tasks and mixtures for all that they are marked on."""
+    without_by: WithoutBy = "field"
+
+    @property
+    def without_digest(self) -> str:
+        """What changes when other examples are left out; "" where none is."""
+        return without_digest(self.without, self.without_by, data_dir=self.data_dir)
 
 
 ALL_ROWS = RowChoice()
@@ -82,6 +91,33 @@ def examples_of(
             skipped(error)
             continue
         yield from ((index, example) for example in examples)
+
+
+@final
+class Removed:
+    """Examples that were left out because they say what must not be said: all are counted, the first are named."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
+
+    def __call__(self, example: Example) -> None:
+        """Notes one."""
+        self.count += 1
+        if len(self.first) < MAX_SKIPPED_KEPT:
+            self.first.append(example.origin)
+
+
+def learnt_pairs(
+    task: Task, rows: Rows, choice: RowChoice, *, skipped: Skipped | None = None, removed: Removed | None = None
+) -> Iterator[Pair]:
+    """(row index, example) pairs of the chosen rows that a model may learn from."""
+    stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
+    found = (pair for pair in examples_of(task, rows, stop=stop, skipped=skipped) if task.learnt(pair[1]))
+    if not choice.without:
+        return found
+    without = load_without(choice.without, choice.without_by, choice.data_dir)
+    return without.kept(found, removed or Removed())
 
 
 @final
@@ -198,6 +234,7 @@ def table_path(
 ) -> Path:
     """The folder of a task's token table, there or not: named by all that decides its content."""
     key = [FORMAT, task.name, task.version, rows.split, rows.digest, tokenizer.digest, choice.limit, choice.on_bad]
+    key += [choice.without_digest] if choice.without else []
     return (cache or cache_dir()) / "tokens" / sha256(json.dumps(key).encode()).hexdigest()[:32]
 
 
@@ -212,15 +249,22 @@ class _Pairs:
 
     each: Iterator[Pair]
     skipped: Skipped | None
+    removed: Removed
     num_rows: int
     digest: str
 
 
 def _pairs(task: Task, rows: Rows, choice: RowChoice) -> _Pairs:
     skipped = Skipped() if choice.on_bad == "skip" else None
+    removed = Removed()
     stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
-    found = examples_of(task, rows, stop=stop, skipped=skipped)
-    return _Pairs((pair for pair in found if task.learnt(pair[1])), skipped, stop, rows.digest)
+    each = learnt_pairs(task, rows, choice, skipped=skipped, removed=removed)
+    return _Pairs(each, skipped, removed, stop, digest_of(rows, choice))
+
+
+def digest_of(rows: Rows, choice: RowChoice) -> str:
+    """What changes when the rows do, or what is left out of them."""
+    return sha256(f"{rows.digest} {choice.without_digest}".encode()).hexdigest() if choice.without else rows.digest
 
 
 def _make(
@@ -277,6 +321,8 @@ def _write(
         "rows": pairs.digest,
         "num_skipped": skipped.count if skipped else 0,
         "skipped": skipped.first if skipped else [],
+        "num_removed": pairs.removed.count,
+        "removed": pairs.removed.first,
     }
     (work / "meta.json").write_text(json.dumps(meta, indent=1))
 

@@ -17,6 +17,7 @@ from textfer.data.task import Scores, Task, register
 from textfer.data.tasks.forms import by_label, by_text, key_values, labelled, row_id, stripped, written
 from textfer.data.tasks.squad import (
     COLUMNS,
+    GROUP,
     NO_ANSWER,
     SAMPLE,
     UNANSWERABLE,
@@ -103,7 +104,7 @@ for _code, _language in LANGUAGES.items():
     register(
         extractive(
             name=f"xquad_{_code}",
-            source=Source(name="google/xquad", config=f"xquad.{_code}", columns=COLUMNS),
+            source=Source(name="google/xquad", config=f"xquad.{_code}", columns=COLUMNS, group=("context",)),
             to_examples=_v1,
             summary=f"XQuAD in {_language}: 240 paragraphs of SQuAD's validation split, by translators",
             licence="CC BY-SA 4.0",
@@ -116,7 +117,7 @@ for _code, _language in LANGUAGES.items():
 register(
     extractive(
         name="covid_qa_deepset",
-        source=Source(name="deepset/covid_qa_deepset", config="covid_qa_deepset", columns=COLUMNS),
+        source=Source(name="deepset/covid_qa_deepset", config="covid_qa_deepset", columns=COLUMNS, group=("context",)),
         to_examples=_v1,
         summary="COVID-QA: questions on whole medical papers (long contexts)",
         licence="Apache-2.0",
@@ -130,7 +131,7 @@ for _domain in DOMAINS:
     register(
         extractive(
             name=f"subjqa_{_domain}",
-            source=Source(name="megagonlabs/subjqa", config=_domain, columns=COLUMNS),
+            source=Source(name="megagonlabs/subjqa", config=_domain, columns=COLUMNS, group=("context",)),
             to_examples=_v2,
             metrics=mark_v2,
             answer=original_or_none,
@@ -184,7 +185,7 @@ register(
 register(
     generated(
         name="squad_question_generation",
-        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS, group=GROUP),
         to_examples=written(_asked, lambda row, origin: text_field(row, "question", origin)),
         family="extractive QA",
         summary="SQuAD the other way round: a question to a paragraph and its answer",
@@ -198,7 +199,7 @@ register(
 register(
     Task(
         name="squad_v2_answerability",
-        source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS),
+        source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS, group=GROUP),
         to_examples=_answerable,
         choices=(ANSWERABLE, NO_ANSWER),
         metrics=by_label((ANSWERABLE, NO_ANSWER), accuracy, binary_f1),

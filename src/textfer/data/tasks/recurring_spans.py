@@ -81,7 +81,13 @@ SAMPLE = (
     {"title": "Aldon", "text": "Aldon is a village."},
 )
 WIKIPEDIA = replace(
-    Source(name="wikimedia/wikipedia", config="20231101.en", folder="text/wikipedia_en", columns=("title", "text")),
+    Source(
+        name="wikimedia/wikipedia",
+        config="20231101.en",
+        folder="text/wikipedia_en",
+        columns=("title", "text"),
+        group=("title",),
+    ),
     hold_out=0.005,
     hold_out_by=("id",),
 )

@@ -31,6 +31,8 @@ PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")  # RE2's [[:punct:]]: ASCII only
 SPACES = re.compile(r"[\t\n\f\r ]+")  # RE2's \s: ASCII, without vertical tab
 NO_WORD = re.compile(r"\W", re.ASCII)  # RE2's \W
 COLUMNS = ("id", "context", "question", "answers")
+GROUP = ("title", "context")
+"""What questions are on: an article, or a paragraph where that is not named."""
 
 
 def pad_punctuation(text: str) -> str:
@@ -238,7 +240,7 @@ UNANSWERABLE = {
 register(
     Task(
         name="squad",
-        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS, group=GROUP),
         to_examples=_v1,
         metrics=mark,
         answer=original_spelling,
@@ -254,7 +256,7 @@ register(
 register(
     Task(
         name="squad_span",
-        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS),
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=COLUMNS, group=GROUP),
         to_examples=to_span,
         metrics=mark,
         answer=named_place,
@@ -271,7 +273,7 @@ register(
 register(
     Task(
         name="squad_trivia",
-        source=Source(name="rajpurkar/squad", config="plain_text", columns=("id", "question", "answers")),
+        source=Source(name="rajpurkar/squad", config="plain_text", columns=("id", "question", "answers"), group=GROUP),
         to_examples=to_trivia,
         metrics=padded_scores,
         family="closed-book QA",
@@ -286,7 +288,7 @@ register(
 register(
     Task(
         name="squad_v2",
-        source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS),
+        source=Source(name="rajpurkar/squad_v2", config="squad_v2", columns=COLUMNS, group=GROUP),
         to_examples=_v2,
         metrics=mark_v2,
         answer=original_or_none,
