@@ -239,9 +239,11 @@ def _check_answers(tables: Mapping[str, TokenTable | HeadedExamples], objective:
         if find_task(name).plain and objective is not None:
             if objective.in_place != (how == "in place"):
                 place = "in place" if objective.in_place else "written out"
+                fits = "Name an objective or a model that fits (masked_lm for encoders)."
+                if how == "by heads":
+                    fits = "Name tasks for them; `textfer vectors train --tokenizer` learns the vectors of a cbow."
                 raise ConfigError(
-                    f"objective: its targets are {place}, and the answers of this model are {how}. Name an objective "
-                    "or a model that fits (masked_lm for encoders)."
+                    f"objective: its targets are {place}, and the answers of this model are {how}. {fits}"
                 )
             if objective.in_sight != LAYOUTS[layout].in_sight:
                 raise ConfigError(
