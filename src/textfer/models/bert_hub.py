@@ -142,7 +142,7 @@ def options_of(config: Mapping[str, Any], folder: Path, held: frozenset[str]) ->
     return {**found, "activation": ACTIVATIONS[kind], **{head: name in held for head, name in HEADS.items()}}
 
 
-class _Renamed(TensorFiles):
+class RenamedFiles(TensorFiles):
     """The tensors of a folder under the newest names."""
 
     def __init__(self, folder: Path) -> None:
@@ -161,7 +161,7 @@ def load(make: type[M], folder: Path, changed: Mapping[str, Any], dtype: torch.d
     """The folder's BERT, with its report."""
     from textfer.models.bert import BertOptions  # that module imports this one
 
-    config, files = read_config(folder), _Renamed(folder)
+    config, files = read_config(folder), RenamedFiles(folder)
     try:
         values = options_of(config, folder, frozenset(files.shapes))
         values["next_sentence"] &= values["pooler"]

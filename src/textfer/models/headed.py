@@ -27,8 +27,9 @@ from textfer.config import Options
 from textfer.errors import CheckpointError, ConfigError
 from textfer.heads import Head
 from textfer.models import Model
+from textfer.models.bert_heads import has_a_class, save_with, tensors_of, told_in
 from textfer.models.bodies import BiLstm, Body, Chosen, Layers, Mlp, Runs, body_of, same_shape
-from textfer.models.hub import read_json
+from textfer.models.hub import holds_weights, read_config, read_json
 from textfer.models.layers import BiasedLinear, drop
 
 RECORD, TENSORS = "heads.json", "heads.safetensors"
@@ -148,8 +149,16 @@ class Headed(nn.Module):
 
         Errors: CheckpointError when they do not fit, or a file is damaged.
         """
-        made = cls(reader, *heads_in(folder))
-        made.fill_heads(folder)
+        heads, options = heads_in(folder)
+        pooler = getattr(reader, "pooler", None)
+        if pooler is not None and (folder / RECORD).exists() and read_json(folder / RECORD).get("dense"):
+            drop_pooler(reader)  # it was made with the head, and is no part of the reader
+        made = cls(reader, heads, options)
+        if (folder / TENSORS).exists() or not holds_weights(folder):
+            made.fill_heads(folder)
+        else:
+            shapes = {name: tuple(weight.shape) for name, weight in made.own_parameters()}
+            made._take(tensors_of(folder, heads, shapes))
         return made
 
     def fill_heads(self, folder: Path) -> None:
@@ -164,22 +173,40 @@ class Headed(nn.Module):
             raise CheckpointError(
                 f"{folder / TENSORS}: '{wrong[0]}' is missing, left over or misshapen. Copy it again."
             )
+        self._take(tensors)
+
+    def _take(self, tensors: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
-            for name, weight in own.items():
+            for name, weight in self.own_parameters():
                 weight.copy_(tensors[name])
 
     def save(self, folder: Path) -> None:
-        """Writes the reader in its own format, and the heads beside it."""
-        self.base.save(folder)
-        self.save_heads(folder)
+        """Writes the reader in its own format, and the heads beside it; where the reference has a class for the one
+        head of a BERT, among the reader's tensors, as that class reads them.
+        """
+        (folder / TENSORS).unlink(missing_ok=True)
+        if has_a_class(self):
+            save_with(self, folder)
+            self._write_record(folder)
+        else:
+            self.base.save(folder)
+            self.save_heads(folder)
 
     def save_heads(self, folder: Path) -> None:
         """Writes heads.json and heads.safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: weight.detach().cpu().contiguous() for name, weight in self.own_parameters()}
         save_file(tensors, folder / TENSORS, {"format": "pt"})
+        self._write_record(folder)
+
+    def _write_record(self, folder: Path) -> None:
         heads = [head.model_dump(mode="json") for head in self.kinds.values()]
-        record = {"format": FORMAT, "options": self.options.model_dump(mode="json"), "heads": heads}
+        record = {
+            "format": FORMAT,
+            "options": self.options.model_dump(mode="json"),
+            "dense": self.dense is not None,
+            "heads": heads,
+        }
         (folder / RECORD).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @property
@@ -339,11 +366,22 @@ def width_of(reader: Model) -> int:
 
 def has_heads(folder: Path) -> bool:
     """Whether the model of a folder answers by heads."""
-    return (folder / RECORD).exists()
+    if (folder / RECORD).exists():
+        return True
+    return (folder / "config.json").exists() and told_in(read_config(folder), folder) is not None
 
 
 def heads_in(folder: Path) -> tuple[list[Head], HeadOptions]:
-    """The heads that a folder's heads.json names. Errors: CheckpointError."""
+    """The heads that a folder's heads.json names; without one, that of the class in its config.json.
+
+    Errors: CheckpointError.
+    """
+    if not (folder / RECORD).exists():
+        config = read_config(folder)
+        head = told_in(config, folder)
+        assert head is not None, "a folder with heads"
+        dropout = config.get("classifier_dropout")
+        return [head], HeadOptions(dropout=config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout)
     record = read_json(folder / RECORD)
     try:
         if record["format"] != FORMAT:

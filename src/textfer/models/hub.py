@@ -151,6 +151,11 @@ class TensorFiles:
             raise CheckpointError(f"{file}: is damaged or cut short ({error}). Copy it again.") from None
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether a folder has a model's weights."""
+    return any((folder / name).exists() for name in (ONE_FILE, INDEX_FILE))
+
+
 def _plain(file: object) -> bool:
     """A file name that stays in its folder."""
     return isinstance(file, str) and bool(file) and "/" not in file and "\\" not in file
