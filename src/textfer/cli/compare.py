@@ -51,6 +51,7 @@ def compare(
         out=out,
         data_dir=data_dir,
         num_jobs=num_jobs,
+        imports=tuple(click.get_current_context().find_root().params.get("modules", ())),
         plot=plot,
         say=lambda line: click.echo(line, err=True),
     )
@@ -80,4 +81,5 @@ def _told(row: Mapping[str, Any]) -> str:
     stages = " → ".join(
         f"{one['run']} ({one['steps']:,} steps, at most {one['most_tokens']:,} tokens)" for one in row["stages"]
     )
-    return f"{row['cell']}  {row['parameters']:,} parameters, {row['trained']:,} trained  {stages}"
+    trained = "and its heads" if row["trained"] is None else f"{row['trained']:,} trained"
+    return f"{row['cell']}  {row['parameters']:,} parameters, {trained}  {stages}"

@@ -6,6 +6,7 @@ A process of its own has its own peak of memory, its own threads, and takes no o
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import islice
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -25,11 +27,14 @@ import torch
 from textfer.compare.plan import Measure
 from textfer.config import read_toml
 from textfer.errors import ConfigError, TextferError
-from textfer.evaluate import Answering, check_marked, choice_lists, load_labelled
-from textfer.recipe import Recipe, find_task
+from textfer.evaluate import Answering, check_marked, choice_lists, iter_examples, load_labelled
+from textfer.models.cbow import CbowOptions
+from textfer.models.cbow_model import train_pieces
+from textfer.recipe import Recipe, find_task, task_names
 from textfer.run import Outline, run_train
 from textfer.scoreboard.board import Request, measure
 from textfer.scoreboard.checkpoints import checkpoints_of
+from textfer.tokenizers import load_tokenizer
 from textfer.training.checkpoint import Run
 
 RESULT = "result.json"
@@ -47,8 +52,14 @@ class Job:
     measures: tuple[Measure, ...]
     num_threads: int
     data_dir: Path | None
+    cache: Path
+    """As `cache_dir` says where the comparison was asked for."""
+    imports: tuple[str, ...] = ()
+    """Modules to import first."""
     max_seconds: float | None = None
     """Of training; a run that has used them is saved, and measured as it is."""
+    vectors: CbowOptions | None = None
+    """As `Stage.vectors`."""
 
 
 @final
@@ -95,6 +106,7 @@ class Watch:
 def work(job: Job, pipe: Connection) -> None:
     """Makes the run, in this process; its result is in the folder afterwards, and is told through the pipe."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["TEXTFER_CACHE"] = str(job.cache)
     torch.set_num_threads(job.num_threads)
     run = Run(job.folder)
     run.create()
@@ -102,6 +114,8 @@ def work(job: Job, pipe: Connection) -> None:
     found = kept(job.folder)
     try:
         found |= {"state": "begun", "reason": ""}
+        for module in job.imports:
+            importlib.import_module(module)
         _made(job, run, pipe, found)
     except ConfigError as error:
         found |= {"state": "impossible", "reason": str(error)}
@@ -111,12 +125,15 @@ def work(job: Job, pipe: Connection) -> None:
         traceback.print_exc()
         line = " ".join(str(error).split())
         found |= {"state": "failed", "reason": f"{type(error).__name__}: {line} (see {job.folder / LOG})"}
+    found["cpu_seconds"] = found.get("cpu_seconds", 0.0) + time.process_time()
     run.write_json(RESULT, found)
     tell(pipe, {"state": found["state"]})
 
 
 def _made(job: Job, run: Run, pipe: Connection, found: dict[str, Any]) -> None:
-    if not found.get("trained"):
+    if not found.get("trained") and job.vectors is not None:
+        found |= {"trained": True, **_learnt(job, job.vectors)}
+    elif not found.get("trained"):
         watch = Watch(run, pipe, found, job.max_seconds)
         summary = run_train(job.recipe, job.folder, display=watch, data_dir=job.data_dir)
         assert summary is not None
@@ -131,6 +148,32 @@ def _made(job: Job, run: Run, pipe: Connection, found: dict[str, Any]) -> None:
             found["scores"] = [*found.get("scores", []), _measured(job, asked)]
             run.write_json(RESULT, found)
     found["state"] = "done"
+
+
+def _learnt(job: Job, options: CbowOptions) -> dict[str, Any]:
+    """Learns word vectors of the recipe's texts into the run's folder, and says what that took."""
+    assert job.recipe.tokenizer is not None, "a first stage has a vocabulary"
+    tokenizer = load_tokenizer(job.recipe.tokenizer.path)
+    examples = (
+        example
+        for name in task_names(job.recipe.data.tasks)
+        for example in islice(iter_examples(find_task(name), "train", data_dir=job.data_dir), job.recipe.data.limit)
+    )
+    texts = [text for example in examples for text in (example.inputs, example.targets) if text]
+    begun = time.monotonic()
+    model = train_pieces(texts, tokenizer, options)
+    seconds = time.monotonic() - begun
+    model.save(job.folder)
+    tokenizer.save(job.folder / "tokenizer")
+    size = model.embedding.weight.numel()
+    return {
+        "parameters": size,
+        "trainable": size,
+        "seconds": seconds,
+        "step": options.epochs,
+        "num_steps": options.epochs,
+        "peak_bytes": peak_bytes(),
+    }
 
 
 def _measured(job: Job, asked: Measure) -> dict[str, Any]:

@@ -35,6 +35,8 @@ class Asked:
     out: Path | None = None
     data_dir: Path | None = None
     num_jobs: int = 1
+    imports: tuple[str, ...] = ()
+    """Modules that were imported for it."""
     plot: Path | None = None
     say: Callable[[str], None] = lambda line: None
 
@@ -58,7 +60,7 @@ def compare_all(asked: Asked) -> tuple[Found, str | None]:
     cells = plan(made, out)
     if made.vocabulary is not None:
         learn_vocabulary(made.vocabulary, out / "vocabulary", data_dir=asked.data_dir, say=asked.say)
-    machine = Machine(num_jobs=asked.num_jobs, data_dir=asked.data_dir, say=asked.say)
+    machine = Machine(num_jobs=asked.num_jobs, data_dir=asked.data_dir, imports=asked.imports, say=asked.say)
 
     def note(results: Mapping[str, Result]) -> None:
         write_records(records_of(cells, results, made), out)
@@ -84,11 +86,11 @@ def outline_all(asked: Asked) -> list[dict[str, Any]]:
     Errors: ConfigError as `compare_all`.
     """
     made = load_comparison(asked.name, asked.words, small=asked.small)
-    sizes: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int | None]] = {}
     return [_outlined(cell, made, sizes) for cell in plan(made, asked.folder)]
 
 
-def _outlined(cell: Cell, made: Comparison, sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+def _outlined(cell: Cell, made: Comparison, sizes: dict[str, tuple[int, int | None]]) -> dict[str, Any]:
     record: dict[str, Any] = {"cell": cell.name}
     if cell.reason:
         return {**record, "state": "–", "reason": cell.reason}
@@ -121,8 +123,8 @@ def _stage_outline(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _sizes(stages: tuple[Stage, ...], made: Comparison) -> tuple[int, int]:
-    """(parameters, those that the last stage moves) of a cell, from a model with drawn weights."""
+def _sizes(stages: tuple[Stage, ...], made: Comparison) -> tuple[int, int | None]:
+    """(parameters, those that the last stage moves; None with heads) of a cell, from a model with drawn weights."""
     first, last = stages[0].recipe, stages[-1].recipe
     if first.init is not None:
         raise ConfigError("its sizes are known when its weights are there")
@@ -135,6 +137,8 @@ def _sizes(stages: tuple[Stage, ...], made: Comparison) -> tuple[int, int]:
     torch.manual_seed(0)
     model: Model = MODELS.get(first.model["name"]).make(options, vocab_size=vocab_size)
     steps = last.training.num_steps
+    if last.objective is None and (last.head is not None or not hasattr(model, "begin")):
+        return sum(weight.numel() for weight in model.parameters()), None  # what its tasks ask for is known from rows
     adapted = adapt(model, make_method(last.method), num_steps=steps, seed=0, base=str(stages[0].folder))
     names = adapted.plan.trainable(steps - 1)
     weights = dict(adapted.model.named_parameters())

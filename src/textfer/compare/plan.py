@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from textfer.compare.file import EVERY, Comparison
 from textfer.config import build, load_layers, merge
 from textfer.errors import ConfigError
+from textfer.models.cbow import CbowOptions
 from textfer.recipe import SHAPELESS, Recipe, check
 from textfer.run import FREE_TO_CHANGE, flat
 
@@ -19,6 +21,8 @@ FORMAT = 1
 """Raise it when runs of before must not be taken for runs of now."""
 COLUMN = "<column>"
 """In data.tasks or eval.tasks: the tasks of the column."""
+VECTORS = "vectors"
+"""In a stage: options of CBOW, which learns in its own way."""
 NOT_SHARED = ("seed", "summary")
 """What a recipe that is named as `base` says for itself alone."""
 DIGITS = 12
@@ -37,6 +41,8 @@ class Stage:
     """The run whose weights it begins with."""
     max_seconds: float | None
     """Of training."""
+    vectors: CbowOptions | None = None
+    """Given: word vectors are learnt (CBOW) in place of what the recipe's trainer does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +142,13 @@ def _values(made: Comparison, row: str, column: str, stage: str) -> dict[str, An
 
 def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Comparison, out: Path) -> Stage:
     """A run with its recipe resolved. What only the first run can choose, shape and vocabulary, the others inherit."""
+    vectors = None
+    if VECTORS in values:
+        values = dict(values)
+        vectors = build(CbowOptions, values.pop(VECTORS), where=f"stages.{name}.{VECTORS}")
+        values["model"] = {"name": "cbow", "model_dim": vectors.dim}
+        if before is not None:
+            raise ConfigError(f"stages.{name}.{VECTORS}: vectors are learnt in the first stage. Drop the one before.")
     if before is not None:
         kept = {key: value for key, value in values.get("model", {}).items() if key in SHAPELESS}
         values = {**values, "model": kept, "init": str(before.folder)}
@@ -143,11 +156,16 @@ def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Compar
     elif made.vocabulary is not None:
         values["tokenizer"] = {"path": str(out / "vocabulary")}
     recipe = _within(build(Recipe, values, where=f"stages.{name}"), made)
+    for module in recipe.imports:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise ConfigError(f"imports: '{module}' cannot be imported ({error}).") from None
     try:
-        recipe = check(recipe)
+        recipe = check(recipe) if vectors is None else recipe
     except ConfigError as error:
         raise _Impossible(str(error)) from None
-    digest = _digest(recipe, before, made)
+    digest = _digest(recipe, before, made, vectors)
     return Stage(
         name=name,
         digest=digest,
@@ -155,6 +173,7 @@ def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Compar
         recipe=recipe,
         before=before,
         max_seconds=made.budget.max_seconds,
+        vectors=vectors,
     )
 
 
@@ -165,7 +184,7 @@ def _within(recipe: Recipe, made: Comparison) -> Recipe:
     return recipe.model_copy(update={"data": data})
 
 
-def _digest(recipe: Recipe, before: Stage | None, made: Comparison) -> str:
+def _digest(recipe: Recipe, before: Stage | None, made: Comparison, vectors: CbowOptions | None) -> str:
     """sha256 (hex, its beginning) of all that decides a run's numbers, wherever it lies."""
     said = {key: value for key, value in flat(recipe.model_dump(mode="json")).items() if key not in FREE_TO_CHANGE}
     vocabulary = made.vocabulary.model_dump(mode="json") if made.vocabulary is not None else None
@@ -176,5 +195,6 @@ def _digest(recipe: Recipe, before: Stage | None, made: Comparison) -> str:
         "after": before.digest if before is not None else recipe.init,
         "vocabulary": vocabulary or named,
         "max_seconds": made.budget.max_seconds,
+        "vectors": vectors.model_dump() if vectors is not None else None,
     }
     return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]

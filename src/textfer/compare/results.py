@@ -118,6 +118,7 @@ def _record(cell: Cell, results: Mapping[str, Mapping[str, Any]], column: Column
         "trainable": last.get("trainable"),
         "steps": {name: run.get("step") for name, run in runs},
         "seconds": {name: run.get("seconds") for name, run in runs},
+        "cpu_seconds": {name: run.get("cpu_seconds") for name, run in runs},
         "out_of_time": [name for name, run in runs if (run.get("step") or 0) < (run.get("num_steps") or 0)],
         "peak_bytes": last.get("peak_bytes"),
     }

@@ -67,7 +67,7 @@ def notes_of(found: Found) -> list[str]:
     if found.num_out_of_time:
         notes.append(f"in {found.num_out_of_time} cells a run had used its seconds before its last step.")
     first = f", the first {made.limit:,} examples of each task" if made.limit else ""
-    notes.append(f"measured on {made.split}{first}; answers by {', '.join(_ways(found))}.")
+    notes.append(f"measured on {made.split}{first}; answers by {', '.join(_ways(found))} where there are choices.")
     notes.append(
         f"trained: parameters that the last stage moves. seconds: of training steps, {' + '.join(made.stages)}. "
         "memory: the most that the last stage's process held."

@@ -16,6 +16,7 @@ from textfer.compare.cell import Job, kept, work
 from textfer.compare.file import Vocabulary
 from textfer.compare.plan import Cell, Measure, Stage, runs_of
 from textfer.config import read_toml
+from textfer.data.digest import cache_dir
 from textfer.data.preparing import num_cores
 from textfer.errors import ConfigError, MachineError
 from textfer.evaluate import iter_examples
@@ -37,6 +38,8 @@ class Machine:
     num_jobs: int = 1
     """Runs at a time."""
     data_dir: Path | None = None
+    imports: tuple[str, ...] = ()
+    """Modules that know the recipes' tasks and other parts."""
     say: Say = lambda line: None
     """Takes a line for the user now and then."""
 
@@ -153,7 +156,6 @@ class _Workers:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._threads = machine.num_threads
-        os.environ["OMP_NUM_THREADS"] = str(self._threads)  # read by a worker when it imports torch
         way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self._context: Any = multiprocessing.get_context(way)
         if way == "forkserver":
@@ -176,6 +178,9 @@ class _Workers:
             num_threads=self._threads,
             data_dir=self._machine.data_dir,
             max_seconds=stage.max_seconds,
+            vectors=stage.vectors,
+            cache=cache_dir(),
+            imports=(*self._machine.imports, *stage.recipe.imports),
         )
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(target=work, args=(job, theirs), name=stage.folder.name)
