@@ -322,3 +322,13 @@ def test_a_run_is_finished_when_all_that_is_asked_was_measured(path: str) -> Non
     assert not finished({"trained": True, "scores": [{"asked": asked[0]}]}, cell.measures)
     assert finished({"trained": True, "scores": [{"asked": one} for one in asked]}, cell.measures)
     assert not finished({"scores": [{"asked": one} for one in asked]}, cell.measures)
+
+
+def test_the_example_of_the_docs_is_a_comparison(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    file = tmp_path / "example.toml"
+    file.write_text(page.partition("```toml\n")[2].partition("```")[0], encoding="utf-8")
+    for small, num_cells in ((False, 3 * 2 * 3), (True, 2 * 2)):
+        cells = plan(load_comparison(str(file), small=small), Path("out"))
+        assert len(cells) == num_cells
+        assert not any(cell.reason for cell in cells)
