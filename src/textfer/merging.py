@@ -120,7 +120,7 @@ def merge(passages: Sequence[Heard], origins: Sequence[Origin]) -> Merged:
                 passage=best.passage,
                 start=best.start,
                 end=best.end,
-                num_places=len(some),
+                num_places=_count_apart(some, origins),
                 offered=any(place.offered for place in some),
             )
         )
@@ -154,6 +154,22 @@ def _places(passages: Sequence[Heard], origins: Sequence[Origin]) -> list[_Place
             elif offered and not known.offered:
                 found[key] = _Place(known.text, known.log_odds, known.passage, known.start, known.end, True)
     return list(found.values())
+
+
+def _count_apart(places: Sequence[_Place], origins: Sequence[Origin]) -> int:
+    """How many there are when those that overlap ("mill" in "the mill") are one."""
+    ends: dict[Hashable, int] = {}
+    count = 0
+    spots = ((origins[one.passage], one.start, one.end) for one in places)
+    located = [
+        (origin, start + origin.offset, end + origin.offset)
+        for origin, start, end in spots
+        if start is not None and end is not None
+    ]
+    for origin, start, end in sorted(located, key=lambda spot: spot[1:]):
+        count += start >= ends.get(origin.source, 0)
+        ends[origin.source] = max(end, ends.get(origin.source, 0))
+    return count + sum(one.start is None for one in places)
 
 
 def _apart(weighed: Iterable[Weighed], origins: Sequence[Origin]) -> Iterable[Weighed]:

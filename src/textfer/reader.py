@@ -18,6 +18,7 @@ from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
 from textfer.heads import Head, Kind
+from textfer.merging import SURE, Candidate, Heard
 from textfer.read import Found, HeadPredictor, told
 
 Text: TypeAlias = str | tuple[str, ...]
@@ -78,14 +79,29 @@ class TextReader:
         Errors: ConfigError without a context, for an empty question or context, lists of different lengths, or a way of
         writing (`decoding`), of which only `max_input_tokens` and `batch_size` mean something here.
         """
-        head = self._head("span", None, "answer")
-        ways = decoding or Decoding()
-        if ways.beams > 1 or ways.sample:
-            raise ConfigError("answer: beams and sampling cannot take effect, this model reads and writes nothing.")
         questions = [question] if isinstance(question, str) else list(question)
         if context is None:
             raise ConfigError("answer: no context, and this model only finds answers in one. Give a text.")
         contexts = [context] * len(questions) if isinstance(context, str) else list(context)
+        found = self._asked(questions, contexts, decoding)
+        answers = [_answer(one, text) for one, text in zip(found, contexts, strict=True)]
+        return answers[0] if isinstance(question, str) else answers
+
+    def weigh(self, question: str, contexts: Sequence[str], *, decoding: Decoding | None = None) -> list[Heard]:
+        """What it says of every passage, several answers each, in odds that compare across passages; see `merging`.
+
+        Where "no answer" was never learnt, the odds are those of the raw scores, and "no answer" has next to no share.
+        """
+        found = self._asked([question] * len(contexts), list(contexts), decoding)
+        top = max((one.spans[0].score for one in found if one.spans), default=0.0)
+        return [_heard(one, top) for one in found]
+
+    def _asked(self, questions: list[str], contexts: list[str], decoding: Decoding | None) -> list[Found]:
+        """What the head says of every question about its context."""
+        head = self._head("span", None, "answer")
+        ways = decoding or Decoding()
+        if ways.beams > 1 or ways.sample:
+            raise ConfigError("answer: beams and sampling cannot take effect, this model reads and writes nothing.")
         if len(contexts) != len(questions):
             raise ConfigError(f"answer: got {len(questions)} questions and {len(contexts)} contexts, expected as many.")
         examples = []
@@ -94,9 +110,7 @@ class TextReader:
                 if not value.strip():
                     raise ConfigError(f"answer: the {what} is empty.")
             examples.append(_example({"question": one, "context": text}))
-        found = self._found(head, examples, batch_size=ways.batch_size, max_len=ways.max_input_tokens)
-        answers = [_answer(one, text) for one, text in zip(found, contexts, strict=True)]
-        return answers[0] if isinstance(question, str) else answers
+        return self._found(head, examples, batch_size=ways.batch_size, max_len=ways.max_input_tokens)
 
     @overload
     def classify(self, text: Text, *, task: str | None = None) -> Ranked: ...
@@ -231,3 +245,17 @@ def _answer(found: Found, context: str) -> Answer:
     best = found.spans[0]
     evidence = sentence_around(context, best.start, best.end)
     return Answer(text=best.text, score=found.probs[0], start=best.start, end=best.end, evidence=evidence)
+
+
+def _heard(found: Found, top: float) -> Heard:
+    """One passage; `top` is the best score of all of them."""
+    if not found.spans:
+        return Heard(candidates=(), none=True)
+    learnt_none = len(found.probs) > len(found.spans)
+    zero = found.spans[0].score + found.no_answer if learnt_none else top - SURE / 2
+    return Heard(
+        candidates=tuple(
+            Candidate(text=one.text, log_odds=one.score - zero, start=one.start, end=one.end) for one in found.spans
+        ),
+        none=found.says_none,
+    )

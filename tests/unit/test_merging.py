@@ -121,6 +121,13 @@ def test_answers_that_overlap_a_likelier_one_are_left_out() -> None:
     assert sum(one.share for one in found.answers) + found.no_answer < 1
 
 
+def test_places_of_the_same_words_that_overlap_are_one() -> None:
+    origins = [Origin(source="a", offset=0), Origin(source="a", offset=50), Origin(source="b", offset=0)]
+    said = [spans(("the mill", 2.0, 10), ("mill", 1.0, 14)), spans(("a mill", 0.5, 0)), spans(("mill", 0.1, 14))]
+    (one,) = merge(said, origins).answers
+    assert (one.text, one.num_places) == ("the mill", 3)
+
+
 def test_answers_without_a_place() -> None:
     found = alone(heard("yes", 0.5), heard("yes", 0.5), heard("§", 0.1), heard("%", 0.1))
     assert [(one.text, one.start, one.num_places) for one in found.answers] == [
