@@ -100,7 +100,7 @@ class MaskedLanguageModel(Options):
         else:
             order = np.where(free, draws.bits(tokens.shape[1]) >> np.uint64(1), np.uint64(2**63))  # marks come last
             chosen = np.sort(np.argpartition(order, min(count, tokens.shape[1] - 1), axis=1)[:, :count], axis=1)
-        fates, words = draws.uniform(chosen.shape[1]), _random_words(draws, chosen.shape[1], specials, marks)
+        fates, words = draws.uniform(chosen.shape[1]), random_words(draws, chosen.shape[1], specials, marks)
         rows = np.arange(len(tokens))[:, None]
         old = tokens[rows, chosen]
         new = np.where(fates < self.mask_share, marks["mask"], np.where(fates < self._spoilt, words, old))
@@ -152,7 +152,7 @@ def _marks(specials: Specials) -> dict[str, int]:
     return found
 
 
-def _random_words(draws: Draws, count: int, specials: Specials, marks: dict[str, int]) -> Int64:
+def random_words(draws: Draws, count: int, specials: Specials, marks: dict[str, int]) -> Int64:
     """[B, count] ids, uniform over all but the marks."""
     others = [specials.pad, specials.eos, specials.unk, specials.bos, *specials.sentinels.tolist()]
     apart = np.unique([i for i in (*marks.values(), *others) if i is not None])
