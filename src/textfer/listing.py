@@ -28,6 +28,10 @@ def listing(what: str, name: str | None = None, *, data_dir: Path | None = None)
     if name is None:
         return rows
     chosen = [row for row in rows if row["name"] == name]
+    if not chosen and what == "models":
+        from textfer.models.packed import embedded_models
+
+        chosen = [row for row in embedded_models() if row["name"] == name]
     if not chosen:
         kind = what.removesuffix("s")
         raise ConfigError(f"unknown {kind} '{name}'.{nearest(name, [row['name'] for row in rows])}")
@@ -89,6 +93,14 @@ def _models() -> list[dict[str, Any]]:
 
     summaries = {name: sys.modules[MODELS.get(name).__module__].__doc__ or "" for name in MODELS.names()}
     return [{"name": name, "summary": text.partition("\n")[0]} for name, text in summaries.items()]
+
+
+def embedded() -> list[dict[str, Any]]:
+    """One row a model whose weights come with the package."""
+    from textfer.models.packed import embedded_models  # tensors are imported with it, and they take a second
+
+    columns = ("name", "num_parameters", "bits", "num_bytes", "licence", "summary")
+    return [{column: row.get(column, "") for column in columns} for row in embedded_models()]
 
 
 def _objectives() -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ def show(
 ) -> None:
     """List tasks, mixtures, models, objectives, methods, presets or comparisons (`show tasks`), one of them
     (`show mixture NAME`), or show a recipe with all its options (`show RECIPE k.k=v …`)."""
-    from textfer.listing import list_name, listing, resolved
+    from textfer.listing import embedded, list_name, listing, resolved
 
     asked = Asked(
         steps=steps,
@@ -107,14 +107,19 @@ def show(
     if what != found and not words:
         raise ConfigError(f"show {what}: which one? Give its name, or list them with `textfer show {found}`.")
     rows = listing(found, words[0] if words else None, data_dir=data_dir)
-    more = {"tasks": table(words[0], asked)} if found == "mixtures" and words else {}
+    more: dict[str, Any] = {"tasks": table(words[0], asked)} if found == "mixtures" and words else {}
+    if found == "models" and not words:
+        more = {"embedded": embedded()}
     if as_json:
         print_json({found: rows, **more})
         return
     _show_rows(rows, whole=bool(words))
-    if more:
+    if "tasks" in more:
         click.echo()
         show_table(more["tasks"])
+    elif more:
+        click.echo("\nEmbedded weights:" if more["embedded"] else "\nNo weights are embedded in this version.")
+        _show_rows(more["embedded"], whole=False)
 
 
 def _show_rows(rows: list[dict[str, Any]], *, whole: bool) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from textfer.errors import CheckpointError
 from textfer.models import MODELS, Model
+from textfer.models.packed import SCALES, check_digests, embedded_folder, restored
 
 ONE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
@@ -47,9 +48,11 @@ class LoadReport:
 
 
 def find_model(name: str | Path) -> Path:
-    """The folder itself, or the hub's snapshot of that name (fetched or cached; weights in safetensors only)."""
+    """The folder itself, that of a model in the package, or the hub's snapshot (safetensors only) of that name."""
     if (path := Path(name)).is_dir():
         return path
+    if (embedded := embedded_folder(str(name))) is not None:
+        return embedded
     if path.is_absolute() or str(name).startswith(".") or str(name).count("/") > 1:
         raise CheckpointError(f"{name}: no such folder. Give a folder with config.json and {ONE_FILE}, or a hub name.")
     from huggingface_hub import snapshot_download
@@ -100,16 +103,21 @@ class TensorFiles:
         self.folder = folder
         self.shapes: dict[str, tuple[int, ...]] = {}
         self._files: dict[str, Path] = {}
+        check_digests(folder)
         for file, wanted in self._listed().items():
             with self._open(file) as opened:
                 found = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
             if wanted is not None and (lost := sorted(wanted - found.keys())):
                 raise CheckpointError(f"{file}: lacks {some(lost)}, which the index says it holds. Copy it again.")
-            self.shapes |= found
+            self.shapes |= {name: shape for name, shape in found.items() if not name.endswith(SCALES)}
             self._files |= dict.fromkeys(found, file)
 
     def read(self, name: str) -> Tensor:
-        """A copy in memory: the file may go."""
+        """A copy in memory: the file may go. What is stored in 8 bits is float32."""
+        tensor = self._stored(name)
+        return restored(tensor, self._stored(f"{name}{SCALES}")) if f"{name}{SCALES}" in self._files else tensor
+
+    def _stored(self, name: str) -> Tensor:
         with self._open(self._files[name]) as opened:
             tensor: Tensor = opened.get_tensor(name).clone()
         return tensor
