@@ -14,7 +14,7 @@ from textfer.adapt import make_method
 from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
 from textfer.answer import TextToText
 from textfer.batch import Specials
-from textfer.data.headed import Framing, HeadedExamples, Labelled, head_of, heads_of, load_learnt, read_all
+from textfer.data.headed import Framing, HeadedExamples, Labelled, head_of, heads_of, hold_out, load_learnt, read_all
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.mixing import mixing_rates
 from textfer.data.paired import plain_part
@@ -99,6 +99,8 @@ class Parts:
     stream: Stream
     weights: Path | None
     """The folder whose weights the model began with; None = drawn."""
+    tuned_on: tuple[Labelled, ...] = ()
+    """Examples that are not trained on: what decides when a head says that there is no answer."""
 
 
 def source_of_weights(recipe: Recipe, run: Run) -> Path | None:
@@ -393,8 +395,11 @@ def build_parts(
     tokenizer = build_tokenizer(recipe)
     weights = source_of_weights(recipe, run)  # asked once: it reads the whole checkpoint to compare its digests
     tables: Mapping[str, TokenTable | HeadedExamples]
+    tuned_on: list[Labelled] = []
     if by_heads(recipe, weights):
         found = load_labelled_tasks(recipe, data_dir=data_dir)
+        if recipe.head is not None and recipe.head.dev_share:
+            found, tuned_on = hold_out(found, recipe.head.dev_share)
         heads = [
             head.model_copy(update={"max_len": recipe.data.inputs_len})
             for head in heads_of([head_of(one.task, one.examples) for one in found.values()])
@@ -418,4 +423,5 @@ def build_parts(
         tables=tables,
         stream=stream,
         weights=weights,
+        tuned_on=tuple(tuned_on),
     )

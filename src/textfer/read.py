@@ -17,10 +17,12 @@ from torch import Tensor
 from textfer.batch import Batch, Example, Float32, Span
 from textfer.data.framing import (
     SpanAnswer,
+    Threshold,
     best_spans,
     decode_tags,
     null_score,
     probabilities,
+    tune_threshold,
 )
 from textfer.data.headed import SENTENCE, Framing, Read, head_of, tagged_field, word_places
 from textfer.data.layout import LAYOUTS, Lens
@@ -109,6 +111,26 @@ class HeadPredictor:
     ) -> Iterator[tuple[int, Found]]:
         """(number of the example, what is said of it), batch by batch: the longest first."""
         yield from self.said_each(self.head_for(task, examples), task, examples, batch_size=batch_size, max_len=max_len)
+
+    def tune(self, task: Task, examples: Sequence[Example]) -> Threshold:
+        """How sure "no answer" must be, by these examples, to be said; from now on the head says it so.
+
+        The score of an answer is the task's F1, or its leading score where it has none. Errors: ConfigError where the
+        task's head finds no answers in texts, or nothing marks it.
+        """
+        head = self.head_for(task, examples)
+        if head.kind != "span" or task.metrics is None:
+            raise ConfigError(f"task '{task.name}': has no answers to be found in texts and marked. Name another.")
+        found = self.find(task, examples)
+        scores = []
+        for one, example in zip(found, examples, strict=True):
+            text = one.spans[0].text if one.spans else ""
+            marks = task.metrics([task.answer(text, example)], [example])
+            scores.append(marks.get("f1", next(iter(marks.values()))) / 100)
+        has_answer = [example.targets != NO_ANSWER for example in examples]
+        tuned = tune_threshold([one.no_answer for one in found], scores, has_answer, [bool(one.spans) for one in found])
+        self.model.kinds[head.name] = head.model_copy(update={"threshold": tuned.value})
+        return tuned
 
     def said_each(
         self, head: Head, task: Task, examples: Sequence[Example], *, batch_size: int = 32, max_len: int | None = None

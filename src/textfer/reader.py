@@ -201,10 +201,8 @@ class TextReader:
     def _head(self, kind: Kind, task: str | None, where: str) -> Head:
         found = [head for head in self.heads if head.kind == kind and (task is None or task in head.tasks)]
         if not found:
-            of = f" of '{task}'" if task else ""
-            raise ConfigError(
-                f"{where}: needs {NEEDS[kind]}; {self.name} has {told(self.heads)}{of and ' and none' + of}."
-            )
+            of = f" (for '{task}')" if task else ""
+            raise ConfigError(f"{where}: needs {NEEDS[kind]}{of}; {self.name} has {told(self.heads)}.")
         if len(found) > 1:
             names = ", ".join(found[0].tasks[:1] + found[1].tasks[:1])
             raise ConfigError(f"{where}: {self.name} has several {kind} heads. Say which: task = one of {names}, ….")

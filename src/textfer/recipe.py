@@ -150,7 +150,8 @@ def check(recipe: Recipe) -> Recipe:
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
             raise ConfigError(f"eval.tasks: '{name}' has no metric.")
-    if recipe.training.eval_every is not None and not recipe.eval.tasks and recipe.eval.loss_rows is None:
+    tuned = recipe.head is not None and recipe.head.dev_share
+    if recipe.training.eval_every is not None and not (recipe.eval.tasks or tuned) and recipe.eval.loss_rows is None:
         raise ConfigError("training.eval_every: cannot take effect without eval.tasks or eval.loss_rows. Drop it.")
     return recipe
 

@@ -28,6 +28,7 @@ from textfer.data.tokens import RowChoice
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.parts import Parts, build_parts, build_stream, predictor_of
+from textfer.read import HeadPredictor
 from textfer.recipe import Recipe, find_task, task_names
 from textfer.training.checkpoint import Run, saving
 from textfer.training.distributed import World, world
@@ -207,6 +208,7 @@ class Observer:
         """The scores of `eval.tasks`, led by the mean of their main metrics where there are several, and `log_prob`."""
         section, mains = self._parts.recipe.eval, []
         scores: dict[str, float] = {}
+        tuned = self._tuned()
         for name in section.tasks:
             task = find_task(name)
             report = evaluate(
@@ -223,9 +225,20 @@ class Observer:
             self._write_answers(task, report, step)
         if len(mains) > 1:
             scores = {"mean": sum(mains) / len(mains), **scores}
+        if tuned is not None:
+            scores = {"held_out": tuned, **scores}
         if self._held_out:
             scores["log_prob"] = self._log_prob()
         return scores
+
+    def _tuned(self) -> float | None:
+        """Has span heads say "no answer" where that is best for the questions held out; their mean score then."""
+        found = []
+        for held in self._parts.tuned_on:
+            predictor = predictor_of(self._parts.model, self._parts.tokenizer, where="head.dev_share")
+            assert isinstance(predictor, HeadPredictor), "heads were put upon it"
+            found.append(predictor.tune(held.task, held.examples).score)
+        return sum(found) / len(found) if found else None
 
     def _log_prob(self) -> float:
         """The mean natural log of the probability of a held-out target token."""

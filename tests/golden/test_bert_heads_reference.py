@@ -178,7 +178,7 @@ def test_logits_losses_and_gradients_are_the_reference_s(kind: str, packed: bool
             assert weight.grad.abs().max().item() < 1e-7
         else:
             # what is added to every token alike moves no span: that true gradient is zero
-            close(weight.grad, theirs_of.pop(theirs_name), name, floor=1e-3)
+            close(weight.grad, theirs_of.pop(theirs_name), name, floor=1e-2)
     assert all(name.endswith("key.bias") for name in theirs_of), "every parameter has its place"
 
 

@@ -183,7 +183,8 @@ def test_a_head_is_taken_over_by_a_later_run(base: Path, tmp_path: Path) -> None
     train(from_base(base, "class", "training.num_steps=4"), tmp_path / "first")
     first = load_model(Run(tmp_path / "first").at(4)).state_dict()
     assert not (Run(tmp_path / "first").at(4) / "heads.safetensors").exists(), "the reference has a class for it"
-    words = (ALL.replace("toy_class", "toy_again"), "training.optimizer.lr=1e-30", "training.num_steps=1", "eval.tasks=[]")
+    still = ("training.optimizer.lr=1e-30", "training.num_steps=1", "eval.tasks=[]")
+    words = (ALL.replace("toy_class", "toy_again"), *still)
     train(from_base(base, "class", *words, f"init={tmp_path / 'first'}"), tmp_path / "second")
     second = load_file(Run(tmp_path / "second").at(1) / "heads.safetensors")
     assert torch.equal(first["heads.class.weight"], second["heads.class.weight"])
@@ -203,8 +204,8 @@ def test_a_head_over_frozen_lora_loads_upon_its_base_only(base: Path, tmp_path: 
         ("free", [], "task 'toy_free': its answers are texts to be written, and no head says these. Name another"),
         ("class", ["eval.tasks=['toy_span']"], "task 'toy_span': needs a span head of toy_span, and the model has a"),
         ("class", ["eval.tasks=['sst2']"], "sst2"),
-        ("choice", ["data.pack=true", "data.inputs_len=12"], "data.pack: 'toy_choice' is read several times an example, "),
-        ("choice", ["data.fixed=true", "data.inputs_len=12"], "data.fixed: 'toy_choice' is read several times an example, "),
+        ("choice", ["data.pack=true", "data.inputs_len=12"], "data.pack: 'toy_choice' is read several times an "),
+        ("choice", ["data.fixed=true", "data.inputs_len=12"], "data.fixed: 'toy_choice' is read several times an "),
         ("class", ["data.inputs_len=64"], "data.inputs_len: is 64, and the model has 40 positions"),
         ("class", ["head.lm_weight=0.5"], "head.lm_weight: cannot take effect, a Bert names no next words"),
         ("class", ["eval.loss_rows=8"], "eval.loss_rows: cannot take effect, heads have no log_prob"),
@@ -217,3 +218,23 @@ def test_what_does_not_fit_is_refused_before_training(
         parts_of(recipe(tmp_path, kind, *words), tmp_path / "run")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_questions_held_out_choose_the_threshold_and_the_checkpoint(tmp_path: Path) -> None:
+    words = ("head.dev_share=0.2", "eval.tasks=[]", "training.num_steps=6", "training.save_every=3")
+    more = (*words, "training.eval_every=3")
+    train(recipe(tmp_path, "span", *more), tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(recipe(tmp_path, "span", *more), tmp_path / "broken", Stopping(5))
+    train(recipe(tmp_path, "span", *more), tmp_path / "broken")
+    assert_equal(tmp_path / "broken", tmp_path / "whole")
+    thresholds = []
+    for run in ("whole", "broken"):
+        records = [one["eval"] for one in Run(tmp_path / run).records() if "eval" in one]
+        assert [list(one) for one in records] == [["held_out"], ["held_out"]]
+        model = load_model(Run(tmp_path / run).at(6))
+        assert isinstance(model, Headed)
+        thresholds.append(model.kinds["span"].threshold)
+    assert thresholds[0] == thresholds[1] != 0.0
+    with pytest.raises(ConfigError, match=r"head\.dev_share: cannot take effect, every question of data\.tasks has an"):
+        parts_of(recipe(tmp_path, "class", *words), tmp_path / "none")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from textfer.cli.parts import data_option, json_option, print_json
 from textfer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from textfer.recipe import Recipe
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -40,7 +44,7 @@ def train(
 ) -> None:
     """Train as RECIPE says (a preset, a file, or a run folder). The same command again resumes."""
     from textfer.display import Terminal
-    from textfer.recipe import load_recipe, make_objective
+    from textfer.recipe import load_recipe
     from textfer.run import run_train
 
     made = load_recipe(recipe, overrides)
@@ -59,9 +63,21 @@ def train(
         sys.exit(TERMINATED if summary.stopped_by == "SIGTERM" else INTERRUPTED)
     scores = "  ".join(f"{name} {value:.2f}" for name, value in summary.scores.items())
     click.echo(f"{folder}: step {summary.step:,}, loss {summary.loss:.4f}  {scores}".rstrip(), err=True)
-    reads_only = made.objective is not None and make_objective(made.objective).in_place
-    then = f"textfer train RECIPE init={folder}" if reads_only else f'textfer ask --model {folder} --context … "…"'
-    click.echo(f"Curves: {folder / 'report.html'}   Next: {then}", err=True)
+    click.echo(f"Curves: {folder / 'report.html'}   Next: {_next(made, folder)}", err=True)
+
+
+def _next(recipe: Recipe, folder: Path) -> str:
+    """The command that makes use of what a run has learnt."""
+    from textfer.models.headed import has_heads, heads_in
+    from textfer.parts import model_folder
+    from textfer.recipe import make_objective
+
+    if recipe.objective is not None and make_objective(recipe.objective).in_place:
+        return f"textfer train RECIPE init={folder}"
+    best = model_folder(str(folder))
+    if has_heads(best) and not any(head.kind == "span" for head in heads_in(best)[0]):
+        return f"textfer eval {folder} --task {(recipe.eval.tasks or recipe.data.tasks)[0]}"
+    return f'textfer ask --model {folder} --context … "…"'
 
 
 def _run_folder(recipe: str) -> Path:

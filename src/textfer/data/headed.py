@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -251,6 +252,30 @@ def load_learnt(task: Task, split: str, choice: RowChoice) -> Labelled:
         stop = len(rows) if choice.limit is None else min(choice.limit, len(rows))
         raise DataError(f"{task.name}/{split}: no example in {stop} rows.")
     return Labelled(task, split, found, digest_of(rows, choice), skipped.count if skipped else 0, removed.count)
+
+
+def hold_out(found: Mapping[str, Labelled], share: float) -> tuple[dict[str, Labelled], list[Labelled]]:
+    """(what is trained on, what is not): of tasks with questions without an answer, those on a share of the contexts.
+
+    A context hashes to one side, in whatever task. Errors: ConfigError where no task has such questions.
+    """
+    learnt, held = dict(found), []
+    for name, one in found.items():
+        if head_of(one.task, one.examples).threshold is None:
+            continue
+        sides: tuple[list[Example], list[Example]] = [], []
+        for example in one.examples:
+            context = list(example.fields.values())[-1]
+            sides[crc32(context.encode()) < share * 2**32].append(example)
+        if not all(sides):
+            raise ConfigError(
+                f"head.dev_share: of {len(one.examples)} questions of '{name}' one side gets none. Change it."
+            )
+        learnt[name] = replace(one, examples=sides[0])
+        held.append(replace(one, examples=sides[1]))
+    if not held:
+        raise ConfigError("head.dev_share: cannot take effect, every question of data.tasks has an answer. Drop it.")
+    return learnt, held
 
 
 def read_all(labelled: Labelled, framing: Framing, on_progress: Callable[[int, int], None] | None) -> HeadedExamples:

@@ -49,6 +49,9 @@ class HeadOptions(Options):
     """GPT only: the weight of naming every next word beside, each text's mean (GPT-1: 0.5)."""
     both_orders: bool = False
     """Two texts are read in both orders, and what is said of either is added up (GPT-1, where neither comes first)."""
+    dev_share: float = Field(0.0, ge=0, lt=1)
+    """Questions on about this share of the contexts are not trained on. They choose the checkpoint, and the score above
+    which a span head says that there is no answer."""
     layers: Layers = "last"
     """Which of the reader's layers are seen: `last`; `mix`, all of them by learnt weights (ELMo); or their numbers,
     side by side, 0 = the embeddings, -1 = the top (BERT §5.3: the last four)."""
