@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from textfer.answer import Answer
 from textfer.documents.document import Document, Place
 from textfer.documents.index import Hit, Index, open_index
-from textfer.documents.passages import passages, token_measure
+from textfer.documents.passages import windows
 from textfer.documents.sentences import sentence_at
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
@@ -24,9 +24,6 @@ FOUND_PASSAGES = 10
 """Read of an index's many."""
 TEXT_PASSAGES = 64
 """Read of a text that was given: some 40 printed pages."""
-WINDOW_TOKENS = 448
-"""Of a given text: with the question about what T5 was trained on (512)."""
-WINDOW_OVERLAP = 128
 MAX_ALTERNATIVES = 4
 MIN_ALTERNATIVE = 0.01
 """Less likely answers are not listed."""
@@ -112,10 +109,7 @@ def text_index(documents: Iterable[Document], tokenizer: Tokenizer | None = None
     """An index in memory of texts that were given, cut into windows by the model's own tokens."""
     index = open_index(Path(":memory:"), write=True)
     for document in documents:
-        cut = None
-        if tokenizer is not None:
-            measure = token_measure(document.text, tokenizer)
-            cut = passages(document.text, size=WINDOW_TOKENS, overlap=WINDOW_OVERLAP, measure=measure)
+        cut = windows(document.text, tokenizer) if tokenizer is not None else None
         index.add(document, cut=cut)
     return index
 

@@ -14,6 +14,11 @@ from textfer.tokenizers.base import Tokenizer
 PASSAGE_CHARS = 1000
 """Some 220 tokens of English: it fits beside a question into what readers were trained on."""
 OVERLAP_CHARS = 200
+WINDOW_TOKENS = 448
+"""Of a text that is read whole: with the question about what T5 was trained on (512)."""
+WINDOW_OVERLAP = 128
+WINDOW_SLACK = 32
+"""A text that is this little longer is not cut: a window cut out of a text may have other tokens at its ends."""
 
 Measure: TypeAlias = Callable[[int, int], int]
 """How long `start:end` of the text is."""
@@ -65,6 +70,17 @@ def token_measure(text: str, tokenizer: Tokenizer) -> Measure:
     starts: list[int] = places[:, 0].tolist()
     starts.sort()
     return lambda start, end: bisect_left(starts, end) - bisect_left(starts, start)
+
+
+def windows(text: str, tokenizer: Tokenizer, *, size: int = WINDOW_TOKENS) -> list[Passage]:
+    """Overlapping passages that a model can read beside a question, by its own tokens; one where the text is short."""
+    whole = [Passage(0, len(text))]
+    if len(text) <= min(size, WINDOW_TOKENS):
+        return whole
+    measure = token_measure(text, tokenizer)
+    if measure(0, len(text)) <= size + WINDOW_SLACK:
+        return whole
+    return passages(text, size=size, overlap=min(WINDOW_OVERLAP, size // 3), measure=measure)
 
 
 def _fill(units: list[tuple[int, int]], first: int, size: int, measure: Measure, ends_paragraph: set[int]) -> int:
