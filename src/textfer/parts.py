@@ -33,6 +33,7 @@ from textfer.objectives import Objective
 from textfer.read import HeadPredictor
 from textfer.reader import TextReader
 from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, rows_of, task_names
+from textfer.taught import ends_inputs, was_taught_ends
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
 from textfer.training.distributed import World, pick_device
@@ -63,18 +64,22 @@ def load(
         return TextReader(HeadPredictor(headed.eval(), tokenizer), name, rule=rule_of(folder))
     writer = as_generator(model.eval(), where=name)
     writer.lay_for_generation()
-    found = TextToText(Predictor(writer, tokenizer), name, find=partial(_changes_folder, tokenizer=tokenizer))
+    predictor = Predictor(writer, tokenizer, ends_inputs=was_taught_ends(name, writer.layout))
+    found = TextToText(predictor, name, find=partial(_changes_folder, predictor=predictor))
     for adapter, path in (adapters or {}).items():
         found.add_adapter(adapter, path)
     return found
 
 
-def _changes_folder(name: str, *, tokenizer: Tokenizer) -> Path:
-    """The folder behind a run's name. Errors: CheckpointError where it was trained with another vocabulary."""
+def _changes_folder(name: str, *, predictor: Predictor) -> tuple[Path, bool]:
+    """(the folder behind a run's name, whether an end mark follows what it reads).
+
+    Errors: CheckpointError where it was trained with another vocabulary.
+    """
     beside = _tokenizer_beside(name)
-    if beside is not None and load_tokenizer(str(beside)).digest != tokenizer.digest:
+    if beside is not None and load_tokenizer(str(beside)).digest != predictor.tokenizer.digest:
         raise CheckpointError(f"{name}: was trained with another vocabulary than the model's. Load it by itself.")
-    return model_folder(name)
+    return model_folder(name), was_taught_ends(name, predictor.model.layout)
 
 
 def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
@@ -339,17 +344,18 @@ def read_tables(
     return tables
 
 
-def predictor_of(model: Model, tokenizer: Tokenizer, *, where: str) -> Predictor | HeadPredictor:
+def predictor_of(model: Model, tokenizer: Tokenizer, recipe: Recipe, *, where: str) -> Predictor | HeadPredictor:
     """What answers with the model: by its heads, or by writing. Errors: ConfigError where it does neither."""
     if isinstance(model, Headed):
         return HeadPredictor(model, tokenizer)
-    return Predictor(as_generator(model, where=where), tokenizer)
+    ends = ends_inputs(recipe.objective, list(recipe.data.tasks), model.layout)
+    return Predictor(as_generator(model, where=where), tokenizer, ends_inputs=ends)
 
 
 def _check_evaluation(recipe: Recipe, model: Model, tokenizer: Tokenizer, data_dir: Path | None) -> None:
     """Refuses tasks to be marked that the model cannot answer, before training."""
     if recipe.eval.tasks:
-        predictor = predictor_of(model, tokenizer, where="eval.tasks")
+        predictor = predictor_of(model, tokenizer, recipe, where="eval.tasks")
         if isinstance(predictor, HeadPredictor):
             section = recipe.eval
             for name in section.tasks:

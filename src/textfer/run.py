@@ -212,7 +212,7 @@ class Observer:
         for name in section.tasks:
             task = find_task(name)
             report = evaluate(
-                predictor_of(self._parts.model, self._parts.tokenizer, where="eval.tasks"),
+                predictor_of(self._parts.model, self._parts.tokenizer, self._parts.recipe, where="eval.tasks"),
                 task,
                 section.split,
                 decoding=section.decoding,
@@ -235,7 +235,9 @@ class Observer:
         """Has span heads say "no answer" where that is best for the questions held out; their mean score then."""
         found = []
         for held in self._parts.tuned_on:
-            predictor = predictor_of(self._parts.model, self._parts.tokenizer, where="head.dev_share")
+            predictor = predictor_of(
+                self._parts.model, self._parts.tokenizer, self._parts.recipe, where="head.dev_share"
+            )
             assert isinstance(predictor, HeadPredictor), "heads were put upon it"
             found.append(predictor.tune(held.task, held.examples).score)
         return sum(found) / len(found) if found else None

@@ -34,10 +34,25 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
-    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read", "documents", "merging"), 3),
+    "choices": 2.5,  # what answers are chosen from
+    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging"), 3),
     **dict.fromkeys(("training", "evaluate", "suites", "answer", "open_book", "reader", "corpus"), 4),
     **dict.fromkeys(
-        ("recipe", "run", "parts", "analyse", "testing", "trace", "doctor", "quickstart", "listing", "verify"), 5
+        (
+            "recipe",
+            "run",
+            "parts",
+            "analyse",
+            "testing",
+            "trace",
+            "doctor",
+            "quickstart",
+            "listing",
+            "portable",
+            "taught",
+            "verify",
+        ),
+        5,
     ),
     **dict.fromkeys(("scoreboard", "submit"), 5.2),  # they load models by name
     "compare": 5.3,  # it trains and measures

@@ -140,8 +140,7 @@ def decode(
             break
         ids = chosen[:, None]
         left = [at for at, row in enumerate(alive) if row not in done]
-        full = any(limits[row] <= length for row in alive)  # the model has no position for their next token
-        if full or 2 * len(left) <= len(alive):  # copying the caches pays once half of the rows are done
+        if _leaves(left, [limits[row] for row in alive], length):
             keep = torch.tensor(left, device=ids.device)
             cache.keep(keep)
             ids, alive = ids[keep], [alive[at] for at in left]
@@ -171,8 +170,7 @@ def beam_search(
     when no open answer could still beat its worst kept one; an answer that is cut off counts with what it has. With
     `walks` every row keeps to the paths of its trie, and is done when they are all walked.
 
-    Source: GNMT §7 for the penalty (as in Mesh TensorFlow, with which T5 was made); what enters the kept answers is as
-    in transformers, so that without penalty both give the same.
+    Source: GNMT §7 for the penalty (as in Mesh TensorFlow and T5). What enters the kept answers is as in transformers.
     """
     size = decoding.beams
     cache, logits = begin(model, batch, specials)
@@ -202,8 +200,7 @@ def beam_search(
         scores, places = values.masked_fill(ends, UNLIKELY).topk(size, -1)
         beams, tokens = (found.gather(1, places) for found in (beams, tokens))
         written = torch.cat([written.gather(1, beams[..., None].expand(-1, -1, length - 1)), tokens[..., None]], -1)
-        bound = scores[:, 0] / scores.new_tensor([_penalty(limits[row], decoding) for row in alive])
-        bounds = bound.masked_fill(scores[:, 0] < UNLIKELY / 2, -math.inf).tolist()
+        bounds = _bounds(scores[:, 0], [limits[row] for row in alive], decoding)
         open_ = [at for at, row in enumerate(alive) if _worst(kept[row], size) < bounds[at]]
         for at in open_:
             if limits[alive[at]] == length:  # cut off
@@ -215,8 +212,7 @@ def beam_search(
         cache.reorder(origins)
         if walks:
             walks.go(origins.tolist(), tokens.flatten().tolist())
-        full = any(limits[row] <= length for row in alive)
-        if full or 2 * len(left) <= len(alive):  # as in `decode`
+        if _leaves(left, [limits[row] for row in alive], length):
             keep = torch.tensor(left, device=device)
             cache.keep(keep)
             scores, tokens, written = scores[keep], tokens[keep], written[keep]
@@ -225,6 +221,20 @@ def beam_search(
                 walks.keep([at * size + beam for at in left for beam in range(size)])
         logits = model.step(tokens.reshape(-1, 1), cache)
     return [(best.ids, best.log_prob) for best in map(max, kept)]
+
+
+def _leaves(left: Sequence[int], limits: Sequence[int], length: int) -> bool:
+    """Whether rows that are done leave the batch now. `limits` are those of all rows in it.
+
+    Copying the caches pays once half of them are done; and a row at its limit has no position for one more token.
+    """
+    return 2 * len(left) <= len(limits) or min(limits) <= length
+
+
+def _bounds(scores: Tensor, limits: Sequence[int], decoding: Decoding) -> list[float]:
+    """The best rank that each row's likeliest open answer may still reach; -inf where all are barred."""
+    found = scores / scores.new_tensor([_penalty(limit, decoding) for limit in limits])
+    return [float(one) for one in found.masked_fill(scores < UNLIKELY / 2, -math.inf).tolist()]
 
 
 class _Ended(NamedTuple):
