@@ -32,7 +32,7 @@ from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
 from textfer.read import HeadPredictor
 from textfer.reader import TextReader
-from textfer.recipe import SHAPELESS, Recipe, find_task, make_objective, mixing_of, rows_of, task_names
+from textfer.recipe import SHAPELESS, Recipe, check_head, find_task, make_objective, mixing_of, rows_of, task_names
 from textfer.taught import ends_inputs, was_taught_ends
 from textfer.tokenizers import Tokenizer, load_tokenizer
 from textfer.training.checkpoint import Run
@@ -410,6 +410,8 @@ def build_parts(
             head.model_copy(update={"max_len": recipe.data.inputs_len})
             for head in heads_of([head_of(one.task, one.examples) for one in found.values()])
         ]
+        if recipe.head is not None:
+            check_head(recipe.head, heads, (example for one in found.values() for example in one.examples))
         adapted = build_adapted(recipe, tokenizer, weights, heads=heads)
         assert isinstance(adapted.model, Headed), "heads were put upon it"
         both_orders = adapted.model.options.both_orders

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from textfer.adapt import make_method, method_section
+from textfer.batch import Example
 from textfer.config import Options, apply_overrides, build, load_layers
 from textfer.data.mixing import Mixing, mixing_rates
 from textfer.data.named import find_task as find_task
@@ -24,6 +25,7 @@ from textfer.data.tokens import OnBad, RowChoice
 from textfer.data.without import WithoutBy, named_splits
 from textfer.errors import ConfigError, nearest
 from textfer.generate import Decoding, check_decoding
+from textfer.heads import Head
 from textfer.models import MODELS, model_options
 from textfer.models.headed import HeadOptions
 from textfer.objectives import OBJECTIVES, Objective
@@ -185,6 +187,16 @@ def _check_objective(recipe: Recipe) -> Recipe:
     objective = make_objective(recipe.objective)
     update = {"objective": {"name": recipe.objective["name"], **objective.model_dump()}}  # type: ignore[attr-defined]
     return recipe.model_copy(update=update)
+
+
+def check_head(options: HeadOptions, heads: Sequence[Head], examples: Iterable[Example]) -> None:
+    """Refuses what `[head]` asks for and these heads have no use for."""
+    kinds = {head.kind for head in heads}
+    if options.pooling is not None and not kinds & {"class", "number", "choice"}:
+        raise ConfigError("head.pooling: cannot take effect, its tasks ask of tokens and not of whole texts. Drop it.")
+    pairs = kinds & {"class", "number"} and any(len(example.fields) == 2 for example in examples)
+    if options.both_orders and not pairs:
+        raise ConfigError("head.both_orders: cannot take effect, no example is a pair of texts. Drop it.")
 
 
 def _check_method(recipe: Recipe) -> Recipe:

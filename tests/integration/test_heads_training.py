@@ -116,6 +116,20 @@ def test_micro_batches_give_the_gradient_of_the_whole(tmp_path: Path) -> None:
         torch.testing.assert_close(parted[name], value, rtol=1e-9, atol=1e-12, msg=name)
 
 
+def test_two_processes_take_the_step_of_one(tmp_path: Path) -> None:
+    """One of them may hold no example of some head."""
+    path = toy_recipe("tag", tmp_path)
+    words = (ALL, "training.batch_size=6", "eval.tasks=[]", "head.dropout=0", "imports=['toys_registered']")
+    alone = one_step.one_step(load_recipe(str(path), list(words[:-1])), tmp_path / "a")
+    process = one_step.start(2, str(path), tmp_path / "b", *words)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    for rank in (0, 1):
+        found = one_step.read(tmp_path / "b", rank)
+        for name, value in alone.items():
+            torch.testing.assert_close(found[name].to(value.dtype), value, rtol=1e-4, atol=1e-6, msg=name)
+
+
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
     """A BERT with the heads of its pre-training, never trained, and its vocabulary."""
@@ -208,6 +222,8 @@ def test_a_head_over_frozen_lora_loads_upon_its_base_only(base: Path, tmp_path: 
         ("choice", ["data.fixed=true", "data.inputs_len=12"], "data.fixed: 'toy_choice' is read several times an "),
         ("class", ["data.inputs_len=64"], "data.inputs_len: is 64, and the model has 40 positions"),
         ("class", ["head.lm_weight=0.5"], "head.lm_weight: cannot take effect, a Bert names no next words"),
+        ("span", ["head.pooling=mean"], "head.pooling: cannot take effect, its tasks ask of tokens and not of whole"),
+        ("span", ["head.both_orders=true"], "head.both_orders: cannot take effect, no example is a pair of texts"),
         ("class", ["eval.loss_rows=8"], "eval.loss_rows: cannot take effect, heads have no log_prob"),
     ],
 )
@@ -238,3 +254,28 @@ def test_questions_held_out_choose_the_threshold_and_the_checkpoint(tmp_path: Pa
     assert thresholds[0] == thresholds[1] != 0.0
     with pytest.raises(ConfigError, match=r"head\.dev_share: cannot take effect, every question of data\.tasks has an"):
         parts_of(recipe(tmp_path, "class", *words), tmp_path / "none")
+
+
+def test_tune_writes_a_model_that_says_when_there_is_no_answer(tmp_path: Path, call: Any) -> None:
+    train(recipe(tmp_path, "span", "training.num_steps=8", "eval.tasks=[]"), tmp_path / "run")
+    words = ("tune", tmp_path / "run", "--task", "toy_span", "--split", "validation", "--out", tmp_path / "tuned")
+    done = call(*words, "--json")
+    assert done.code == 0, done.err
+    before = call("eval", tmp_path / "run", "--task", "toy_span", "--resamples", "0", "--json").json
+    after = call("eval", tmp_path / "tuned", "--task", "toy_span", "--resamples", "0", "--json").json
+    assert after["f1"] == pytest.approx(done.json["f1"])
+    assert after["f1"] >= before["f1"]
+    assert load_model(tmp_path / "tuned").kinds["span"].threshold == done.json["threshold"]
+    again = call(*words)
+    assert again.code == 2
+    assert again.err.strip().endswith("is there already. Name another folder.")
+    run = str(tmp_path / "run")
+    refusal = call("generate", "--model", run, "Hello.")
+    assert refusal.code == 2
+    assert "reads and writes nothing; it has a span head of toy_span" in refusal.err
+    signed = call("eval", run, "--task", "toy_span", "--out", tmp_path / "board").out
+    assert signed
+    assert "by heads, in readings of the length of training" in (tmp_path / "board" / "results.json").read_text()
+    asked = call("ask", "--model", run, "--context", "mara walks to the mill .", "mara walks to ?", "--json")
+    assert asked.code == 0, asked.err
+    assert set(asked.json) >= {"answer", "score", "evidence"}

@@ -18,6 +18,7 @@ from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.sources import index_folder, search
+from textfer.cli.tuning import tune
 from textfer.cli.vectors import vectors
 from textfer.cli.vocabulary import tokenizer
 from textfer.errors import ConfigError, MachineError, TextferError
@@ -61,6 +62,7 @@ for command in (
     train,
     evaluate,
     score,
+    tune,
     submit,
     trace,
     show,
