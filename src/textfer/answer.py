@@ -15,9 +15,11 @@ from textfer.adapt.switching import Switch
 from textfer.batch import Float32
 from textfer.choices import Choices, Normalise, Ranked, per_text
 from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
+from textfer.documents.passages import WINDOW_SLACK, WINDOW_TOKENS, windows
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
+from textfer.merging import Origin, heard, merge
 
 R = TypeVar("R")
 Texts: TypeAlias = list[str] | tuple[str, ...]
@@ -130,21 +132,45 @@ class TextToText:
     ) -> Answer | list[Answer]:
         """The answer to a question about `context`; from memory alone when that is None.
 
+        Contexts of any length are read, in overlapping windows where they are longer than what models are trained on
+        (see `merging` for how windows compare), unless `decoding.max_input_tokens` says where to cut them.
         Errors: ConfigError for an empty question or context, or lists of different lengths.
         """
         questions = [question] if isinstance(question, str) else list(question)
         contexts = [context] * len(questions) if context is None or isinstance(context, str) else list(context)
         if len(contexts) != len(questions):
             raise ConfigError(f"answer: got {len(questions)} questions and {len(contexts)} contexts, expected as many.")
-        texts = []
         for one, text in zip(questions, contexts, strict=True):
             for what, value in (("question", one), ("context", text)):
                 if value is not None and not value.strip():
                     raise ConfigError(f"answer: the {what} is empty.")
-            texts.append(closed_book_inputs(one) if text is None else squad_inputs(one, text))
-        made = self._made(texts, decoding, adapter)
-        answers = [_located(one.text, math.exp(one.log_prob), text) for one, text in zip(made, contexts, strict=True)]
+        parts = [self._parts(one, text, decoding) for one, text in zip(questions, contexts, strict=True)]
+        made = self._made(
+            [
+                closed_book_inputs(one) if text is None else squad_inputs(one, text)
+                for one, some in zip(questions, parts, strict=True)
+                for _, text in some
+            ],
+            decoding,
+            adapter,
+        )
+        each = iter(made)
+        answers = [
+            _over_windows(context, [(at, text, next(each)) for at, text in some])
+            for context, some in zip(contexts, parts, strict=True)
+        ]
         return answers[0] if isinstance(question, str) else answers
+
+    def _parts(self, question: str, context: str | None, decoding: Decoding | None) -> list[tuple[int, str | None]]:
+        """(where it begins, text) of every window."""
+        cut_off = decoding is not None and decoding.max_input_tokens is not None
+        if context is None or cut_off or len(context) <= WINDOW_TOKENS:
+            return [(0, context)]
+        tokenizer, most = self.predictor.tokenizer, self.predictor.model.max_len
+        beside = len(tokenizer.encode(squad_inputs(question, ""))) + WINDOW_SLACK + 1
+        size = WINDOW_TOKENS if most is None else min(WINDOW_TOKENS, most - beside - WINDOW_SLACK)
+        cut = windows(context, tokenizer, size=max(size, 1))
+        return [(start, context[start:end]) for start, end in cut]
 
     @overload
     def generate(self, text: str, *, decoding: Decoding | None = None, adapter: str | None = None) -> str: ...
@@ -230,6 +256,22 @@ class TextToText:
 
     def _embedder(self, options: EmbedOptions | None) -> Embedder:
         return Embedder(self.predictor.model, self.predictor.tokenizer, options)
+
+
+def _over_windows(context: str | None, read: Sequence[tuple[int, str | None, Generated]]) -> Answer:
+    """The answer of all windows: (where it begins, text, what was written)."""
+    found = [_located(one.text, math.exp(one.log_prob), text) for _, text, one in read]
+    if len(found) == 1 or context is None:
+        return found[0]
+    said = [heard(one.text, one.score, start=one.start, end=one.end) for one in found]
+    merged = merge(said, [Origin(source=0, offset=offset) for offset, _, _ in read])
+    best = merged.best()
+    if best is None:
+        return Answer(text=None, score=merged.no_answer)
+    if best.start is None or best.end is None:
+        return Answer(text=best.text, score=best.share)
+    start, end = (read[best.passage][0] + at for at in (best.start, best.end))
+    return Answer(text=best.text, score=best.share, start=start, end=end, evidence=sentence_around(context, start, end))
 
 
 def _located(text: str, score: float, context: str | None) -> Answer:
