@@ -60,7 +60,8 @@ class Registry(Generic[T]):
 
     def get(self, name: str, *, where: str = "") -> T:
         """The part of that name, or a ConfigError with the nearest one."""
-        self._load()
+        while name not in self._parts and self._modules:  # no further than needed: a module may be slow to import
+            self._load_next()
         if name not in self._parts:
             place = f"{where}: " if where else ""
             raise ConfigError(f"{place}unknown {self.kind} '{name}'.{nearest(name, self._parts)}")
@@ -70,6 +71,17 @@ class Registry(Generic[T]):
         """All names, sorted."""
         self._load()
         return sorted(self._parts)
+
+    def each(self) -> Iterator[T]:
+        """All parts; modules are imported as they are come to."""
+        seen: set[str] = set()
+        while True:
+            for name in [name for name in self._parts if name not in seen]:
+                seen.add(name)
+                yield self._parts[name]
+            if not self._modules:
+                return
+            self._load_next()
 
     def __contains__(self, name: object) -> bool:
         self._load()
@@ -85,7 +97,10 @@ class Registry(Generic[T]):
 
     def _load(self) -> None:
         while self._modules:
-            importlib.import_module(self._modules.pop(0))
+            self._load_next()
+
+    def _load_next(self) -> None:
+        importlib.import_module(self._modules.pop(0))
 
 
 def build(options: type[O], values: Mapping[str, Any], *, where: str) -> O:

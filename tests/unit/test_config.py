@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -246,3 +248,17 @@ def test_a_part_for_a_while() -> None:
     with pytest.raises(RuntimeError), registry.temporary("one", 1):
         raise RuntimeError
     assert "one" not in registry, "a test that fails leaves nothing behind"
+
+
+def test_modules_are_imported_no_further_than_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry: Registry[int] = Registry("number", ["parts_one", "parts_two"])
+    monkeypatch.setitem(sys.modules, "parts_shared", SimpleNamespace(registry=registry))
+    for number, name in enumerate(("one", "two"), start=1):
+        code = f"from parts_shared import registry\nregistry.add('{name}', {number})\n"
+        (tmp_path / f"parts_{name}.py").write_text(code, encoding="utf-8")
+    assert registry.get("one") == 1
+    assert next(registry.each()) == 1
+    assert "parts_two" not in sys.modules
+    assert list(registry.each()) == [1, 2]
+    assert registry.names() == ["one", "two"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from multiprocessing.connection import Connection, wait
@@ -20,11 +20,13 @@ from textfer.data.digest import cache_dir
 from textfer.data.preparing import num_cores
 from textfer.errors import ConfigError, MachineError
 from textfer.evaluate import iter_examples
+from textfer.models import MODELS
 from textfer.recipe import find_task
 from textfer.tokenizers.training import train_sentencepiece
 from textfer.training.process import Signals
 
-PRELOAD = "textfer.compare.cell"
+PRELOAD = ("textfer.compare.cell", "torch._dynamo")
+"""Modules that every run needs: the second is imported by torch's optimisers, which takes longer than a small run."""
 TURN_SECONDS = 0.5
 TELL_EVERY_SECONDS = 30.0
 Result = Mapping[str, Any]
@@ -85,7 +87,8 @@ def make_runs(
     left = [digest for digest in runs if digest not in found]
     if not left:
         return found, None
-    workers = _Workers(machine)
+    first = {stage.recipe.model["name"] for stage in runs.values() if stage.recipe.model.get("name")}
+    workers = _Workers(machine, sorted({MODELS.get(name).__module__ for name in first}))
     with Signals() as signals:
         try:
             while (left or workers.running) and signals.caught is None:
@@ -153,13 +156,14 @@ def _lead(scores: Mapping[str, float | None]) -> str:
 class _Workers:
     """Processes at work, forked from one that has imported torch already where the system can do that."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, models: Iterable[str]) -> None:
+        """`models`: modules that the runs will need."""
         self._machine = machine
         self._threads = machine.num_threads
         way = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
         self._context: Any = multiprocessing.get_context(way)
         if way == "forkserver":
-            self._context.set_forkserver_preload([PRELOAD])
+            self._context.set_forkserver_preload([*PRELOAD, *models])
         self.running: dict[Connection, tuple[str, Any]] = {}
         self._at: dict[str, str] = {}
         self._told_at = time.monotonic()

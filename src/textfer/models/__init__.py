@@ -112,7 +112,7 @@ class Generator(Model, Protocol):
 
 
 MODELS: Registry[type[Model]] = Registry(
-    "model", [f"textfer.models.{name}" for name in ("t5", "gpt", "bert", "elmo", "cbow_model")]
+    "model", [f"textfer.models.{name}" for name in ("t5", "gpt", "bert", "cbow_model", "elmo")]
 )
 
 

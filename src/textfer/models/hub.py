@@ -88,11 +88,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 def family_of(config: Mapping[str, Any], folder: Path) -> type[Model]:
     """The registered model that loads what `config` describes."""
     kind = config.get("model_type")
-    families = {name: MODELS.get(name) for name in MODELS.names()}
-    for family in families.values():
+    for family in MODELS.each():
         if kind in family.model_types:
             return family
-    known = ", ".join(kind for family in families.values() for kind in family.model_types)
+    known = ", ".join(kind for family in MODELS.each() for kind in family.model_types)
     raise CheckpointError(f"{folder}/config.json: model_type is {kind!r}, expected one of {known}.")
 
 
