@@ -16,6 +16,7 @@ from textfer.cli.compare import compare
 from textfer.cli.embedding import embed
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
+from textfer.cli.preparing import prepare
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.sources import index_folder, search
 from textfer.cli.tuning import tune
@@ -59,6 +60,7 @@ for command in (
     search,
     generate,
     embed,
+    prepare,
     train,
     evaluate,
     score,

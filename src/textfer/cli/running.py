@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,10 +38,22 @@ def quickstart(run_dir: Path, again: bool) -> None:
 @click.argument("overrides", nargs=-1)
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/RECIPE]")
 @data_option
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    envvar="TEXTFER_TOKENS",
+    help="A folder of `textfer prepare`: no rows are read. [env: TEXTFER_TOKENS]",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, show the outline, train nothing.")
 @click.option("--quiet", is_flag=True, help="No bar, no tables.")
 def train(
-    recipe: str, overrides: Sequence[str], run_dir: Path | None, data_dir: Path | None, dry_run: bool, quiet: bool
+    recipe: str,
+    overrides: Sequence[str],
+    run_dir: Path | None,
+    data_dir: Path | None,
+    tokens: Path | None,
+    dry_run: bool,
+    quiet: bool,
 ) -> None:
     """Train as RECIPE says (a preset, a file, or a run folder). The same command again resumes."""
     from textfer.display import Terminal
@@ -48,6 +61,12 @@ def train(
     from textfer.run import run_train
 
     made = load_recipe(recipe, overrides)
+    if tokens is not None:
+        from textfer.portable import carried
+
+        os.environ["TEXTFER_TOKENS"] = str(tokens)  # as of data folders: whoever asks for tables finds it
+        made, rows = carried(made, tokens)
+        data_dir = data_dir or rows
     folder = run_dir or _run_folder(recipe)
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"--run: {folder} is a file, expected a folder. Name another.")

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias, final
 from textfer import errors
 from textfer.data.digest import cache_dir
 from textfer.data.named import find_task
+from textfer.data.shards import install_table, shards_dir
 from textfer.data.source import open_rows
 from textfer.data.tokens import RowChoice, TokenTable, is_made, open_table, prepare, table_path
 from textfer.errors import MachineError, TextferError
@@ -57,9 +58,14 @@ def prepare_all(
 ) -> dict[str, TokenTable]:
     """{name: its token table}, in order: from the cache, or made now, by several processes where it is much.
 
+    With `$TEXTFER_TOKENS` they come from that folder, and no rows are read.
+
     `on_progress(name, rows done, rows in all)` is called in this thread; `imports` are modules that know the names.
     **Errors**: the first of any task, after all work has been stopped; as `prepare`.
     """
+    if (folder := shards_dir()) is not None:
+        found = {name: install_table(folder, find_task(name), split, tokenizer, choice) for name in names}
+        return {name: open_table(path) for name, path in found.items()}
     paths: dict[str, Path] = {}
     missing: list[Job] = []
     for name in names:
