@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import socket
 import sys
+import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -85,6 +87,22 @@ def test_a_page_as_it_is_seen() -> None:
 def test_a_page_that_is_badly_made() -> None:
     found = parse(b"<head><p>x</b></i>yes<script>never closed </p> no", ".htm", name="p.htm")
     assert (found.title, found.text) == ("p", "xyes")
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["<a ", "<a b='", '<a x="', "<!", "<!--", "<?", "</", "<svg></style>", "<script></s", "<![CDATA[", "<p>x", "&"],
+)
+def test_pages_made_to_keep_a_parser_busy(part: str) -> None:
+    """Each of these took time by the square of its length, hours for what may be read."""
+    began = time.process_time()
+    found = parse(b"<p>before<p>" + part.encode() * 60_000, ".html", name="p")
+    assert found.text.startswith("before")
+    assert time.process_time() - began < 5
+    if part in ("<a ", "<!--"):
+        assert found.notes == (f"its last {60_000 * len(part):,} characters stand in a tag or comment that never ends",)
+    if part == "&":
+        assert len(found.text) == len("before\n\n") + 60_000
 
 
 def test_a_page_says_its_encoding() -> None:
@@ -262,6 +280,23 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(DataError) as caught:
             read_document(path)
         assert str(caught.value) == f"{path}: {said}"
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".docx", ".html"])
+def test_damage_of_any_kind_is_one_line_or_a_text(suffix: str) -> None:
+    made = {".pdf": pdf([FIRST, SECOND]), ".docx": docx([FIRST], rows=[["a", "b"]]), ".html": b"<p>a<table><td>b</pre>"}
+    draw = random.Random(1)
+    for _ in range(60):
+        data = bytearray(made[suffix])
+        for _ in range(draw.choice((1, 3, 10, 40))):
+            at = draw.randrange(len(data))
+            some = bytes(draw.randrange(256) for _ in range(draw.randrange(8)))
+            data[at : at + draw.randrange(12)] = some or data[: draw.randrange(1, 50)]
+        try:
+            assert parse(bytes(data), suffix, name="x").text.strip()
+        except DataError as error:
+            assert str(error).startswith("x: ")  # noqa: PT017  either may come
+            assert "\n" not in str(error)  # noqa: PT017
 
 
 def test_an_unknown_suffix_is_text(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -124,9 +125,12 @@ def test_sizes_that_cannot_be(size: int, overlap: int) -> None:
     assert str(caught.value) == f"passages: got size {size} and overlap {overlap}, expected size > overlap ≥ 0."
 
 
-def test_a_long_text_is_cut_in_little_time() -> None:
-    text = ("word " * 400_000) + "x" * 1_000_000
+@pytest.mark.parametrize("part", ["word ", "x", ".", '."', "\n- ", "\n ", ". ", "1."])
+def test_a_long_text_is_cut_in_little_time(part: str) -> None:
+    text = part * (600_000 // len(part)) + "x"
+    began = time.process_time()
     found = passages(text)
+    assert time.process_time() - began < 8
     assert max(end - start for start, end in found) <= 1000
     assert found[-1].end == len(text)
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 
 BORDER = re.compile(
-    r"[.!?…]+[\"'”’»)\]]*(?=\s)"  # the end of a sentence
-    r"|[。！？][」』”’）]*"  # so in scripts without spaces
+    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s)"  # the end of a sentence
+    r"|[。！？][」』”’）]*+"  # so in scripts without spaces
     r"|\n(?=[ \t]*\n)"  # of a paragraph
     r"|\n(?=[ \t]*(?:[-*+•‣#>|]|\(?\d{1,3}[.)])[ \t])"  # the next line is an item, a heading, a row
 )

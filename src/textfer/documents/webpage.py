@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import PurePath
 from typing import final
@@ -25,6 +26,8 @@ CHARSET = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w-]{1,40})", 
 ENCODINGS = re.compile(
     r"(utf-?8|us-ascii|iso-?8859-?\d{1,2}|latin-?1|windows-125\d|koi8-[ru]|gbk|gb2312|gb18030|big5)$"
 )
+MAX_REST = 10_000
+"""Characters at a page's end inside a tag or comment that never closes; of more the parser would take for ever."""
 ENCODINGS_EAST = re.compile(r"(shift[_-]jis|euc-(jp|kr)|iso-2022-jp)$")
 SPACE = re.compile(r"[ \t\n\r\f]+")
 
@@ -42,6 +45,8 @@ class _Seen(HTMLParser):
         self.heading = ""
         self._length = 0
         self._hidden: list[str] = []
+        self._counts: Counter[str] = Counter()
+        """Of the hidden tags, so that closing one that was never opened costs nothing."""
         self._inside = ""
         self._pre = 0
         self._gap = ""
@@ -50,9 +55,10 @@ class _Seen(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._widen(tag)
         if self._hidden == ["head"] and tag not in IN_HEAD:
-            self._hidden.clear()  # it was never closed
+            self._leave("head")  # it was never closed
         if tag in UNSEEN:
             self._hidden.append(tag)
+            self._counts[tag] += 1
         if tag in ("title", "h1"):
             self._inside = tag
         self._pre += tag == "pre"
@@ -62,8 +68,8 @@ class _Seen(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._widen(tag)
-        if tag in self._hidden:
-            del self._hidden[len(self._hidden) - 1 - self._hidden[::-1].index(tag) :]
+        if self._counts[tag]:
+            self._leave(tag)
         if tag == self._inside:
             self._inside = ""
         self._pre = max(0, self._pre - (tag == "pre"))
@@ -80,6 +86,13 @@ class _Seen(HTMLParser):
             if count:
                 self._gap = self._gap or ("\n" if self._pre else " ")
             self._put(line, number + count)
+
+    def _leave(self, tag: str) -> None:
+        """Ends the innermost hidden part of that name, and all inside it."""
+        last = ""
+        while last != tag:
+            last = self._hidden.pop()
+            self._counts[last] -= 1
 
     def _put(self, line: str, number: int) -> None:
         words = line if self._pre else SPACE.sub(" ", line)
@@ -117,7 +130,12 @@ def read_html(data: bytes, path: str) -> Document:
     text, notes = decoded(data, path, encoding=_said(data))
     seen = _Seen()
     seen.feed(text)
-    seen.close()
+    if (rest := len(seen.rawdata)) > MAX_REST and seen.rawdata[
+        0
+    ] == "<":  # what comes after it is not seen in a browser either
+        notes = (*notes, f"its last {rest:,} characters stand in a tag or comment that never ends")
+    else:
+        seen.close()
     if not seen.numbers:
         raise DataError(f"{path}: no text in it.")
     return Document(
