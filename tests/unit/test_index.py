@@ -374,4 +374,6 @@ def test_where_an_index_lies(tmp_path: Path, own_cache: Path) -> None:
     assert place == own_cache / "indexes" / f"my-docs---{digest}.db"
     (tmp_path / "link").symlink_to(tmp_path / "my docs é")
     assert index_place(tmp_path / "link") == place
-    assert isinstance(open_index(place, write=True), Index)
+    with open_index(place, write=True) as found:
+        assert isinstance(found, Index)
+        assert place.parent.stat().st_mode & 0o077 == 0, "others must not read what the documents say"

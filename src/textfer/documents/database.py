@@ -97,7 +97,7 @@ def _check_file(path: Path, *, write: bool) -> None:
     if not path.exists():
         if not write:
             raise ConfigError(f"{path}: no such index. Make it: textfer index DIR.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # it will hold what the documents say
         return
     with path.open("rb") as file:
         head = file.read(16)
