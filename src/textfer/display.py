@@ -94,6 +94,8 @@ class Terminal:
         self.console.print(table)
         if outline.examples_a_row > 1:
             self.console.print(f"packed: about {outline.examples_a_row:.1f} examples a row, by the first block")
+        if outline.no_held_out:
+            self.console.print(f"[yellow]no such split, so not in log_prob: {', '.join(outline.no_held_out)}[/]")
         cut = sum(task.cut_inputs + task.cut_targets for task in outline.tasks)
         if cut:
             lens = f"inputs_len {outline.inputs_len} or targets_len {outline.targets_len}"

@@ -28,6 +28,10 @@ class DataError(TextferError):
     exit_code = 3
 
 
+class SplitError(DataError):
+    """A data set that is there and has no such split."""
+
+
 class CheckpointError(TextferError):
     """A saved model or run that is damaged or belongs to something else."""
 

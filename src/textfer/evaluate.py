@@ -129,7 +129,7 @@ def evaluate(
     task: Task,
     split: str,
     *,
-    decoding: Decoding | None = None,
+    answering: Answering | None = None,
     limit: int | None = None,
     data_dir: Path | None = None,
 ) -> Report:
@@ -139,8 +139,7 @@ def evaluate(
     """
     check_marked(task)
     examples = load_labelled(task, split, data_dir=data_dir, limit=limit)
-    answering = Answering(decoding=decoding) if decoding is not None else Answering()
-    made = dict(answer_each(predictor, task, examples, answering))
+    made = dict(answer_each(predictor, task, examples, answering or Answering()))
     return mark_made(task, split, examples, [made[number] for number in range(len(examples))])
 
 
@@ -155,7 +154,7 @@ def answer_each(
 ) -> Iterator[tuple[int, Made]]:
     """(number of the example, what the model made of it), batch by batch: the longest inputs first.
 
-    Examples with the same input and choices are answered once. A model with heads answers by these, however it is asked.
+    Examples with the same input and choices are answered once. A model with heads answers by these, whatever is asked.
     """
     if isinstance(predictor, HeadPredictor):
         decoding = answering.decoding

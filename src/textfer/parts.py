@@ -358,6 +358,8 @@ def _check_evaluation(recipe: Recipe, model: Model, tokenizer: Tokenizer, data_d
         predictor = predictor_of(model, tokenizer, recipe, where="eval.tasks")
         if isinstance(predictor, HeadPredictor):
             section = recipe.eval
+            if section.how != "generate":
+                raise ConfigError("eval.how: cannot take effect, heads answer within their classes. Drop it.")
             for name in section.tasks:
                 limit = min(section.limit or NUM_TRIED, NUM_TRIED)
                 task = find_task(name)

@@ -89,7 +89,7 @@ def _scores_before(recipe: Recipe) -> Report:
 
 def _measure(predictor: Predictor, recipe: Recipe) -> Report:
     return evaluate(
-        predictor, TASKS.get(TASK), recipe.eval.split, decoding=recipe.eval.decoding, limit=recipe.eval.limit
+        predictor, TASKS.get(TASK), recipe.eval.split, answering=recipe.eval.answering, limit=recipe.eval.limit
     )
 
 

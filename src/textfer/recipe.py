@@ -17,6 +17,7 @@ from pydantic import Field
 
 from textfer.adapt import make_method, method_section
 from textfer.batch import Example
+from textfer.choices import Normalise
 from textfer.config import Options, apply_overrides, build, load_layers
 from textfer.data.mixing import Mixing, mixing_rates
 from textfer.data.named import find_task as find_task
@@ -24,6 +25,7 @@ from textfer.data.named import task_names as task_names
 from textfer.data.tokens import OnBad, RowChoice
 from textfer.data.without import WithoutBy, named_splits
 from textfer.errors import ConfigError, nearest
+from textfer.evaluate import Answering, How, check_answering
 from textfer.generate import Decoding, check_decoding
 from textfer.heads import Head
 from textfer.models import MODELS, model_options
@@ -90,6 +92,15 @@ class EvalSection(Options):
     """Also measure `log_prob`, the mean log probability of a target token, on so many rows of `data.tasks`."""
     decoding: Decoding = Decoding(max_new_tokens=32, batch_size=32)
     """How the answers are written."""
+    how: How = "generate"
+    """Tasks with choices: written freely, chosen as the likeliest (`rank`), or written within them (`constrained`)."""
+    normalise: Normalise = "none"
+    """Of `rank`: how choices of unlike length or rarity are made comparable."""
+
+    @property
+    def answering(self) -> Answering:
+        """How answers are got from the model."""
+        return Answering(how=self.how, decoding=self.decoding, normalise=self.normalise)
 
 
 class Recipe(Options):
@@ -149,6 +160,7 @@ def check(recipe: Recipe) -> Recipe:
     ):
         raise ConfigError("data.without_by: cannot take effect without data.without. Drop it.")
     check_decoding(recipe.eval.decoding, where="eval.decoding")
+    check_answering(recipe.eval.answering, where="eval")
     for name in recipe.eval.tasks:
         if find_task(name).metrics is None:
             raise ConfigError(f"eval.tasks: '{name}' has no metric.")

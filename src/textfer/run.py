@@ -22,10 +22,11 @@ from textfer.batch import Batch
 from textfer.config import read_toml
 from textfer.data.headed import HeadedExamples
 from textfer.data.preparing import prepare_all
+from textfer.data.source import has_split
 from textfer.data.stream import BLOCK, Cursor, Stream, Supervised
 from textfer.data.task import Task
 from textfer.data.tokens import RowChoice
-from textfer.errors import CheckpointError, ConfigError
+from textfer.errors import CheckpointError, ConfigError, DataError
 from textfer.evaluate import Report, evaluate, load_examples
 from textfer.parts import Parts, build_parts, build_stream, predictor_of
 from textfer.read import HeadPredictor
@@ -57,6 +58,7 @@ FREE_TO_CHANGE = (
 BEFORE = {"data.max_examples": math.inf, "data.temperature": 1.0}
 """What the first recipes said for nothing."""
 ABSENT = {"method.name": "full", "data.without": [], "data.without_by": "field"}
+ABSENT |= {"eval.how": "generate", "eval.normalise": "none"}
 """What there was before recipes could say it."""
 
 
@@ -113,10 +115,12 @@ class Outline:
     tasks: tuple[TaskOutline, ...]
     resumed_step: int | None
     weights: str | None
+    no_held_out: tuple[str, ...] = ()
+    """Tasks of which `eval.loss_rows` measures nothing: they have no such split."""
 
 
-def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Outline:
-    """The run's outline."""
+def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device, *, data_dir: Path | None = None) -> Outline:
+    """The run's outline. Errors: DataError where `eval.loss_rows` has no task to measure."""
     stream, steps = parts.stream, run.steps()
     examples_a_row = BLOCK / len(stream.block(0)) if recipe.data.pack else 1.0
     positions = recipe.training.num_steps * recipe.training.batch_size * examples_a_row
@@ -152,6 +156,7 @@ def outline(recipe: Recipe, parts: Parts, run: Run, device: torch.device) -> Out
         tasks=tuple(tasks),
         resumed_step=steps[-1] if steps else None,
         weights=str(parts.weights) if parts.weights else None,
+        no_held_out=_split_up(recipe, data_dir)[1],
     )
 
 
@@ -215,7 +220,7 @@ class Observer:
                 predictor_of(self._parts.model, self._parts.tokenizer, self._parts.recipe, where="eval.tasks"),
                 task,
                 section.split,
-                decoding=section.decoding,
+                answering=section.answering,
                 limit=section.limit,
                 data_dir=self._data_dir,
             )
@@ -232,15 +237,13 @@ class Observer:
         return scores
 
     def _tuned(self) -> float | None:
-        """Has span heads say "no answer" where that is best for the questions held out; their mean score then."""
-        found = []
-        for held in self._parts.tuned_on:
-            predictor = predictor_of(
-                self._parts.model, self._parts.tokenizer, self._parts.recipe, where="head.dev_share"
-            )
-            assert isinstance(predictor, HeadPredictor), "heads were put upon it"
-            found.append(predictor.tune(held.task, held.examples).score)
-        return sum(found) / len(found) if found else None
+        """Has the span head say "no answer" where that is best for the questions held out; its score there then."""
+        held = self._parts.tuned_on
+        if not held:
+            return None
+        predictor = predictor_of(self._parts.model, self._parts.tokenizer, self._parts.recipe, where="head.dev_share")
+        assert isinstance(predictor, HeadPredictor), "heads were put upon it"
+        return predictor.tune(*((one.task, one.examples) for one in held)).score  # of span heads there is one
 
     def _log_prob(self) -> float:
         """The mean natural log of the probability of a held-out target token."""
@@ -262,15 +265,29 @@ class Observer:
                 file.write(json.dumps(sample, ensure_ascii=False) + "\n")
 
 
+def _split_up(recipe: Recipe, data_dir: Path | None) -> tuple[list[str], tuple[str, ...]]:
+    """(tasks of which `eval.loss_rows` measures the loss, those that have no such split)"""
+    section = recipe.eval
+    if section.loss_rows is None:
+        return [], ()
+    names = task_names(recipe.data.tasks)
+    found = [name for name in names if has_split(find_task(name).source, section.split, data_dir=data_dir)]
+    if not found:
+        raise DataError(
+            f"eval.loss_rows: no task of data.tasks has a split '{section.split}'. Drop it, or name another eval.split."
+        )
+    return found, tuple(name for name in names if name not in found)
+
+
 def _held_out(parts: Parts, data_dir: Path | None) -> list[Batch]:
     """The first `eval.loss_rows` rows of the evaluation split, at training's rates; unshuffled, noise fixed."""
     section, training = parts.recipe.eval, parts.recipe.training
     if section.loss_rows is None:
         return []
     choice = RowChoice(data_dir=data_dir, limit=section.loss_rows)
-    names = task_names(parts.recipe.data.tasks)
+    names, _ = _split_up(parts.recipe, data_dir)
     tables = prepare_all(names, section.split, parts.tokenizer, choice, imports=parts.recipe.imports)
-    rates = dict(zip(parts.tables, parts.stream.rates, strict=True))
+    rates = {name: rate for name, rate in zip(parts.tables, parts.stream.rates, strict=True) if name in tables}
     whole = build_stream(parts.recipe, tables, parts.tokenizer.specials, parts.model.layout, rates=rates)
     size = training.micro_batch_size or training.batch_size
     options = replace(whole.options, shuffle=False, batch_size=section.loss_rows, micro_batch_size=size)
@@ -291,7 +308,7 @@ def run_train(
         facts = facts_of(parts, place)
         check_same_inputs(run, facts)
         if place.leads:
-            display.outlined(outline(recipe, parts, run, place.device))
+            display.outlined(outline(recipe, parts, run, place.device, data_dir=data_dir))
         if dry_run:
             return None
         if place.leads:

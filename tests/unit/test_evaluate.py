@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -28,8 +28,10 @@ class Answering:
     def __init__(self, rule: Callable[[int, str], str]) -> None:
         self.rule = rule
 
-    def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[Generated]:
-        return [Generated(self.rule(number, text), -1.0, 1) for number, text in enumerate(texts)]
+    def generate_each(
+        self, texts: Sequence[str], decoding: Decoding | None = None, *, choices: None = None
+    ) -> Iterator[tuple[int, Generated]]:
+        return ((number, Generated(self.rule(number, text), -1.0, 1)) for number, text in enumerate(texts))
 
 
 def predictor(rule: Callable[[int, str], str]) -> Predictor:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from textfer.errors import DataError, MachineError, nearest
+from textfer.errors import DataError, MachineError, SplitError, nearest
 
 CONVERTED = "refs/convert/parquet"
 """The branch where the hub keeps `<config>/<split>/0000.parquet` of whatever was uploaded."""
@@ -37,7 +37,7 @@ def hub_files(name: str, config: str, split: str) -> list[Path]:
             f"{name}: the hub cannot be reached ({problem}). Pass --data DIR, or set TEXTFER_DATA, "
             f"with {name}/{config}/{split}.parquet in the folder."
         )
-    raise DataError(f"{name}/{config}: no split '{split}'.{nearest(split, seen)}")
+    raise SplitError(f"{name}/{config}: no split '{split}'.{nearest(split, seen)}")
 
 
 def check_whole(files: Iterable[Path], where: str) -> None:

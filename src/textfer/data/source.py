@@ -28,7 +28,7 @@ from textfer.data.digest import file_digest
 from textfer.data.formats import File, format_of, open_file
 from textfer.data.hub import SHARD, check_whole, hub_files
 from textfer.data.lines import Format, OnBad
-from textfer.errors import DataError, nearest
+from textfer.errors import DataError, SplitError, nearest
 
 FORMAT = 1
 DEV_SHARE = 0.1
@@ -75,7 +75,7 @@ class Source:
     """Rows alike in these columns fall on the same side; empty = all columns."""
     group: tuple[str, ...] = ()
     """Columns that name what rows belong to (an article): of the first that is not empty, all rows with the same value
-    are in the same part of `train/dev` and `train/fit`. Empty = the splits have no parts."""
+    are in the same part of `train/dev` and `train/fit`. Empty = all rows are `fit`, and there is no `dev`."""
 
 
 @final
@@ -137,14 +137,23 @@ class Rows:
                     yield index, row
 
     def cut(
-        self, split: str, choose: Callable[[Sequence[File], NDArray[np.int64]], NDArray[np.int64]], how: str
+        self, split: str, choose: Callable[[Sequence[File], NDArray[np.int64]], NDArray[np.int64]] | None, how: str
     ) -> Rows:
-        """Some of these rows under another split's name: `choose` takes the files and row numbers, and gives fewer."""
+        """Some of these rows under another split's name: `choose` takes the files and row numbers, and gives fewer.
+
+        None = all of them.
+        """
+
+        def digest() -> str:
+            return f"{self.digest} {how}"
+
+        if choose is None:
+            return Rows(self._parts, split=split, digest=digest, keep=self._choose)
 
         def keep() -> NDArray[np.int64]:
             return choose(self._parts, np.arange(self._starts[-1]) if self._keep is None else self._keep)
 
-        return Rows(self._parts, split=split, digest=lambda: f"{self.digest} {how}", keep=keep)
+        return Rows(self._parts, split=split, digest=digest, keep=keep)
 
     def origin(self, index: int) -> str:
         """Where row `index` stands: `"train:4711"`, or `"my.csv:13"` (line) where people look into the file."""
@@ -229,10 +238,19 @@ def _split_name(path: Path) -> str:
     return (match["split"] if match else path.name.split(".")[0]).lower()
 
 
+def has_split(source: Source, split: str, *, data_dir: Path | None = None) -> bool:
+    """Whether a data set has a split. Errors: as `open_rows`, but for that."""
+    try:
+        open_rows(source, split, data_dir=data_dir)
+    except SplitError:
+        return False
+    return True
+
+
 def _paths(source: Source, theirs: str, ours: str, data_dir: Path | None) -> list[Path]:
     if source.files:
         if theirs not in source.files:
-            raise DataError(f"{source.name}: no split '{ours}'.{nearest(ours, source.files)}")
+            raise SplitError(f"{source.name}: no split '{ours}'.{nearest(ours, source.files)}")
         return [path for pattern in source.files[theirs] for path in _expanded(pattern)]
     root = data_dir or (Path(os.environ["TEXTFER_DATA"]) if os.environ.get("TEXTFER_DATA") else None)
     if root is None:
@@ -265,7 +283,7 @@ def _mirrored(source: Source, split: str, root: Path) -> list[Path]:
         if path.is_file() and (match := SHARD.match(path.name)):
             by_split.setdefault(match["split"], []).append(path)
     if split not in by_split:
-        raise DataError(f"{folder}: no split '{split}'.{nearest(split, by_split)}")
+        raise SplitError(f"{folder}: no split '{split}'.{nearest(split, by_split)}")
     check_whole(by_split[split], f"{folder}/{split}")
     return by_split[split]
 
@@ -308,6 +326,8 @@ def _part(source: Source, split: str, data_dir: Path | None) -> Rows:
     name, _, part = split.partition("/")
     if part not in PARTS:
         raise DataError(f"{source.name}: no split '{split}'. Parts of a split are {name}/dev and {name}/fit.")
+    if not source.group and part == "fit":  # nothing is kept back
+        return open_rows(source, name, data_dir=data_dir).cut(split, None, "all")
     if not source.group:
         raise DataError(f"{source.name}: '{split}' is not to be had, its rows have no groups. Name '{name}'.")
     whole = open_rows(source, name, data_dir=data_dir)
@@ -349,6 +369,6 @@ class _MadeFile:
 
 def _made_rows(source: Source, made: Made, split: str) -> Rows:
     if split not in made.num_rows:
-        raise DataError(f"{source.name}: no split '{split}'.{nearest(split, made.num_rows)}")
+        raise SplitError(f"{source.name}: no split '{split}'.{nearest(split, made.num_rows)}")
     part = _MadeFile(source.name, made, split)
     return Rows([part], split=split, digest=lambda: json.dumps([source.name, made.version, split, len(part)]))
