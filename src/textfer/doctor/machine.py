@@ -53,8 +53,9 @@ def examine(data_dir: Path | None = None) -> Iterator[Finding]:
     if importlib.util.find_spec("torch"):
         yield from _devices()
     cache = cache_dir()
-    size = sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) if cache.exists() else 0
-    yield Finding("cache", f"{cache} ({size / 1e6:,.0f} MB)")
+    size, features = (_num_bytes(place) for place in (cache, cache / "features"))
+    kept = f", {features / 1e6:,.0f} MB of them features" if features else ""
+    yield Finding("cache", f"{cache} ({size / 1e6:,.0f} MB{kept})")
     folder = next((place for place in (cache, *cache.parents) if place.exists()), Path("."))
     free = shutil.disk_usage(folder).free
     yield Finding(
@@ -99,3 +100,7 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _num_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.exists() else 0
