@@ -165,6 +165,20 @@ def test_word_vectors_are_a_first_stage_of_their_own(call: Any, file: Path, tmp_
     assert one["answered"]["reading_topic"].startswith("by heads")
 
 
+def test_the_five_models_of_the_ladder_run_side_by_side(call: Any, tmp_path: Path) -> None:
+    """The preset at its small setting with fewer steps: CBOW, ELMo, GPT and BERT answer by heads, T5 writes."""
+    fewer = [f"stages.{stage}.training.num_steps=12" for stage in ("pretrain", "finetune")]
+    warm = ["stages.pretrain.training.optimizer.warmup_steps=2"]
+    done = call("compare", "ladder", "--small", "--out", tmp_path / "out", "--json", "limit=12", *fewer, *warm)
+    assert done.code == 0, done.err
+    rows = {row["name"]: row for row in done.json["rows"]}
+    assert list(rows) == ["cbow_features", "elmo_features", "gpt", "bert", "t5"]
+    assert {spot["state"] for row in rows.values() for spot in row["columns"].values()} == {"done"}
+    assert all(max(rows[name]["trainable"]) < 1000 < rows[name]["parameters"] for name in rows if "features" in name)
+    ways = {one["row"]: set(one["answered"].values()) for one in records(tmp_path / "out")}
+    assert all(("by heads" in str(way)) is (name != "t5") for name, way in ways.items())
+
+
 def test_a_dry_run_runs_nothing(call: Any, file: Path, tmp_path: Path) -> None:
     done = call("compare", file, "--out", tmp_path / "out", "--dry-run")
     assert done.code == 0, done.err

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from textfer.compare.comparing import Asked, outline_all
 from textfer.compare.file import comparison_names, load_comparison
 from textfer.compare.plan import Cell, plan, runs_of
 from textfer.compare.plot import check_picture, draw
@@ -207,6 +208,14 @@ def test_every_cell_of_a_preset_has_recipes(name: str, small: bool) -> None:
         assert made.budget.max_rows <= 2000
         assert made.budget.max_seconds is not None
         assert made.budget.max_seconds <= 90
+
+
+@pytest.mark.parametrize("name", comparison_names())
+def test_every_model_and_method_of_a_small_preset_builds(name: str) -> None:
+    """`ladder` is run as a whole by tests/integration."""
+    rows = outline_all(Asked(name=name, small=True, words=("seeds=1",)))
+    assert [row["cell"] for row in rows if "reason" in row] == []
+    assert all(row["parameters"] < 500_000 for row in rows)
 
 
 def test_the_paper_of_finetuning_has_its_misprint_corrected() -> None:

@@ -217,7 +217,7 @@ class _Workers:
             self._at[name] = f"{name} {message['step']:,}/{message['num_steps']:,}"
         elif "measuring" in message:
             self._at[name] = f"{name} answers {message['measuring']}"
-        if time.monotonic() - self._told_at > TELL_EVERY_SECONDS:
+        if self._at and time.monotonic() - self._told_at > TELL_EVERY_SECONDS:
             self._told_at = time.monotonic()
             self._machine.say("  at work: " + ", ".join(self._at.values()))
 
