@@ -176,6 +176,9 @@ def test_what_cannot_be_cut_says_so(task: Task) -> None:
         open_rows(task.source, "train/half")
     with pytest.raises(DataError, match=r"'train/dev' is not to be had, its rows have no groups\. Name 'train'"):
         open_rows(replace(task.source, group=()), "train/dev")
+    whole = open_rows(replace(task.source, group=()), "train/fit")
+    assert (len(whole), whole.split) == (40, "train/fit")
+    assert whole.digest != open_rows(task.source, "train").digest
     alone = Source(name="made", made=Made(row=lambda split, n: {"title": "a"}, num_rows={"train": 9}), group=("title",))
     with pytest.raises(DataError, match="all of one group"):
         len(open_rows(alone, "train/dev"))

@@ -80,14 +80,11 @@ SAMPLE = (
     {"title": "Tarn Bridge", "text": OTHER},
     {"title": "Aldon", "text": "Aldon is a village."},
 )
-WIKIPEDIA = replace(
-    Source(
-        name="wikimedia/wikipedia",
-        config="20231101.en",
-        folder="text/wikipedia_en",
-        columns=("title", "text"),
-        group=("title",),
-    ),
+WIKIPEDIA = Source(
+    name="wikimedia/wikipedia",
+    config="20231101.en",
+    folder="text/wikipedia_en",
+    columns=("title", "text"),
     hold_out=0.005,
     hold_out_by=("id",),
 )
