@@ -112,24 +112,32 @@ class HeadPredictor:
         """(number of the example, what is said of it), batch by batch: the longest first."""
         yield from self.said_each(self.head_for(task, examples), task, examples, batch_size=batch_size, max_len=max_len)
 
-    def tune(self, task: Task, examples: Sequence[Example]) -> Threshold:
-        """How sure "no answer" must be, by these examples, to be said; from now on the head says it so.
+    def tune(self, *asked: tuple[Task, Sequence[Example]]) -> Threshold:
+        """How sure "no answer" must be, by these tasks' examples, to be said; from now on their head says it so.
 
-        The score of an answer is the task's F1, or its leading score where it has none. Errors: ConfigError where the
-        task's head finds no answers in texts, or nothing marks it.
+        The score of an answer is its task's F1, or the leading score where it has none. Errors: ConfigError where a
+        task's head finds no answers in texts, nothing marks it, or it has another head than the first.
         """
-        head = self.head_for(task, examples)
-        if head.kind != "span" or task.metrics is None:
-            raise ConfigError(f"task '{task.name}': has no answers to be found in texts and marked. Name another.")
-        found = self.find(task, examples)
-        scores = []
-        for one, example in zip(found, examples, strict=True):
-            text = one.spans[0].text if one.spans else ""
-            marks = task.metrics([task.answer(text, example)], [example])
-            scores.append(marks.get("f1", next(iter(marks.values()))) / 100)
-        has_answer = [example.targets != NO_ANSWER for example in examples]
-        tuned = tune_threshold([one.no_answer for one in found], scores, has_answer, [bool(one.spans) for one in found])
-        self.model.kinds[head.name] = head.model_copy(update={"threshold": tuned.value})
+        gaps: list[float] = []
+        scores: list[float] = []
+        heads = [self.head_for(task, examples) for task, examples in asked]
+        for head, (task, _) in zip(heads, asked, strict=True):
+            if head.kind != "span" or task.metrics is None:
+                raise ConfigError(f"task '{task.name}': has no answers to be found in texts and marked. Name another.")
+            if head != heads[0]:
+                raise ConfigError(f"task '{task.name}': has a head of its own. Tune it by itself.")
+        for task, examples in asked:
+            assert task.metrics is not None
+            found = self.find(task, examples)
+            gaps += [one.no_answer for one in found]
+            for one, example in zip(found, examples, strict=True):
+                text = one.spans[0].text if one.spans else ""
+                marks = task.metrics([task.answer(text, example)], [example])
+                scores.append(marks.get("f1", next(iter(marks.values()))) / 100)
+        whole = [example for _, examples in asked for example in examples]
+        has_answer = [example.targets != NO_ANSWER for example in whole]
+        tuned = tune_threshold(gaps, scores, has_answer, [gap < np.inf for gap in gaps])
+        self.model.kinds[heads[0].name] = heads[0].model_copy(update={"threshold": tuned.value})
         return tuned
 
     def said_each(

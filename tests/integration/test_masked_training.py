@@ -111,7 +111,7 @@ def test_a_step_counts_its_tokens_once_and_names_a_seventh_of_them(recipe: str, 
         (["data.inputs_len=60"], "data.inputs_len: is 60, and the model has 40 positions"),
         (["model.masked_lm=false"], "objective: its targets are in place, and the answers of this model are by heads"),
         (['eval.tasks=["reading"]'], "eval.tasks: got a Bert, which reads but does not write"),
-        (['data.tasks=["{text}", "reading"]'], "'reading' has answers to be written, and this model only reads"),
+        (['data.tasks=["{text}", "reading"]'], "'reading' is no plain text; heads and hidden words are learnt in turn"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_training(

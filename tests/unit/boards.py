@@ -95,4 +95,5 @@ def put_models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
 
     monkeypatch.setattr("textfer.scoreboard.board.load", Loaded)
     monkeypatch.setattr(Checkpoint, "digest", lambda self: self.folder)
+    monkeypatch.setattr(Checkpoint, "by_heads", lambda self: False)
     return found

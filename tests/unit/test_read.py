@@ -293,8 +293,9 @@ def test_the_tuned_threshold_is_the_best_of_all_and_is_kept(tmp_path: Path) -> N
     made = model([KINDS[2].model_copy(update={"tasks": ("asked",)})])
     predictor, examples = HeadPredictor(made, BYTES), questions(24)
     found = predictor.find(ASKED, examples)
-    tuned = predictor.tune(ASKED, examples)
+    tuned = predictor.tune((ASKED, examples))
     assert made.kinds["span"].threshold == tuned.value
+    assert predictor.tune((ASKED, examples[:9]), (ASKED, examples[9:])) == tuned, "several tasks on one head"
 
     def score(threshold: float) -> float:
         texts = [NO_ANSWER if one.no_answer > threshold else one.spans[0].text for one in found]
@@ -309,7 +310,7 @@ def test_the_tuned_threshold_is_the_best_of_all_and_is_kept(tmp_path: Path) -> N
     sst2 = TASKS.get("sst2")
     classes = HeadPredictor(model([head_of(sst2, samples_of(sst2))]), BYTES)
     with pytest.raises(ConfigError, match="has no answers to be found in texts"):
-        classes.tune(sst2, samples_of(sst2))
+        classes.tune((sst2, samples_of(sst2)))
 
 
 def test_answers_without_a_place_teach_nothing_and_windows_without_them_say_none() -> None:

@@ -33,7 +33,7 @@ def tune(model: str, task: str, split: str, out: Path, limit: int | None, data_d
     reader = load(model)
     if not isinstance(reader, TextReader):
         raise ConfigError(f"tune: {model} writes its answers, and has no threshold. Name a model with a span head.")
-    tuned = reader.predictor.tune(chosen, examples)
+    tuned = reader.predictor.tune((chosen, examples))
     reader.predictor.model.save(out)
     reader.predictor.tokenizer.save(out / "tokenizer")
     if as_json:
