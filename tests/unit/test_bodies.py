@@ -11,6 +11,8 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from textfer.adapt import make_method
+from textfer.adapt.adapted import adapt
 from textfer.batch import Batch, Ids, Specials
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.errors import ConfigError
@@ -125,11 +127,20 @@ def test_the_bilstm_is_torch_s_own() -> None:
     """Of two runs of one row, each by itself."""
     torch.manual_seed(0)
     body = BiLstm(4, 3, dropout=0.0)
+    oracle = nn.LSTM(4, 3, num_layers=2, bidirectional=True, batch_first=True)
+    with torch.no_grad():
+        for number, sides in enumerate(body.layers):
+            for side, suffix in zip(sides, ("", "_reverse"), strict=True):  # type: ignore[call-overload]
+                for ours, theirs in ((side.wi.weight, "weight_ih"), (side.wh, "weight_hh"), (side.wi.bias, "bias_ih")):
+                    first, forget, output, new = ours.chunk(4)
+                    turned = torch.cat([first, forget, new, output])
+                    oracle.get_parameter(f"{theirs}_l{number}{suffix}").copy_(turned)
+                oracle.get_parameter(f"bias_hh_l{number}{suffix}").zero_()
     rows = batch([example(0, 5), example(1, 2)])
     assert rows.encoder is not None
     x = torch.randn(1, 7, 4)
-    expected = torch.cat([body.lstm(x[:, :5])[0], body.lstm(x[:, 5:])[0]], 1)
-    torch.testing.assert_close(body(x, Runs.of(rows.encoder)), expected)
+    expected = torch.cat([oracle(x[:, :5])[0], oracle(x[:, 5:])[0]], 1)
+    torch.testing.assert_close(body(x, Runs.of(rows.encoder)), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_body_stands_after_pooling_or_before() -> None:
@@ -172,3 +183,12 @@ def test_dropout_rests_in_use() -> None:
     with torch.no_grad():
         assert not torch.equal(model(rows).heads["kind"], model(rows).heads["kind"])
     assert isinstance(model.body, nn.Module)
+
+
+def test_lora_stands_beside_the_reader_s_products_alone() -> None:
+    model = headed(body="bilstm", hidden_dim=5)
+    adapted = adapt(model, make_method({"name": "lora", "rank": 2, "targets": ["wi"]}), num_steps=1, seed=0, base="b")
+    pairs = {name for name, _ in model.named_parameters() if ".lora." in name}
+    assert pairs
+    assert all(name.startswith("reader.") for name in pairs)
+    assert adapted.plan.saved == pairs | {name for name, _ in model.own_parameters()}

@@ -19,6 +19,7 @@ from textfer.adapt import METHODS, Method, Plan, one_stage
 from textfer.adapt.peft import from_peft, modules_of, to_peft, write_peft_config
 from textfer.errors import ConfigError
 from textfer.models import ADDED, Model
+from textfer.models.headed import Headed
 from textfer.models.layers import Linear, drop
 
 SLOT = "lora"
@@ -93,6 +94,8 @@ class Lora(Method):
             for name, part in cast(nn.Module, model).named_modules()
             if isinstance(part, nn.Linear) and part.weight is not readout and not ADDED & set(name.split("."))
         }
+        if isinstance(model, Headed):  # what stands upon the reader is trained anyway
+            parts = {name: part for name, part in parts.items() if name.startswith("reader.")}
         for target in self.targets:
             if not any(_ends(name, target) for name in parts):
                 kinds = sorted({name.rpartition(".")[2] for name in parts})

@@ -8,16 +8,15 @@ Peters et al. 2018, arXiv 1802.05365 §3.2 (layers mixed).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from textfer.batch import Batch, Run, Side
 from textfer.errors import ConfigError
-from textfer.models.layers import BiasedLinear
+from textfer.models.layers import BiasedLinear, drop
 from textfer.models.mix import ScalarMix
 
 Layers: TypeAlias = Literal["last", "mix"] | tuple[int, ...]
@@ -121,25 +120,38 @@ class Mlp(nn.Module):
 
 
 class BiLstm(nn.Module):
-    """Two layers that read each run from both sides, H wide each."""
+    """Two layers that read each run from both sides, H wide each. Texts of any lengths stand without padding."""
 
     def __init__(self, dim: int, hidden_dim: int, *, dropout: float) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(
-            dim, hidden_dim, num_layers=LSTM_LAYERS, bidirectional=True, batch_first=True, dropout=dropout
-        )
-        self.dim = 2 * hidden_dim
+        from textfer.models.lstm import Bounds, Layer  # imports a compiler, which other bodies do without
+
+        self.dropout, self.dim = dropout, 2 * hidden_dim
+        self.layers = nn.ModuleList()
+        for width in (dim, *(LSTM_LAYERS - 1) * [self.dim]):
+            sides = [Layer(width, hidden_dim, num_states=hidden_dim, bounds=Bounds(None, None)) for _ in range(2)]
+            for side in sides:
+                side.initialise()
+            self.layers.append(nn.ModuleList(sides))
 
     def forward(self, x: Tensor, runs: Runs) -> Tensor:
         """[B, L, D] → [B, L, 2H], zeros where nothing stands"""
-        places, inside = runs.laid(x.shape[1])
+        from textfer.models.lstm import Order
+
+        lens = (runs.ends - runs.starts).cpu().numpy()
+        starts = (runs.rows * x.shape[1] + runs.starts).cpu().numpy()
+        order = Order(lens)
+        numbers, steps = order.entries()
+        forth = torch.from_numpy(starts[numbers] + steps).to(x.device)
+        back = torch.from_numpy(starts[numbers] + lens[numbers] - 1 - steps).to(x.device)
         flat = x.flatten(0, 1)
-        lens = (runs.ends - runs.starts).cpu()
-        packed = pack_padded_sequence(flat[places], lens, batch_first=True, enforce_sorted=False)
-        said, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)
-        empty = said.new_zeros(len(flat), self.dim)
-        out: Tensor = empty.index_copy(0, places[inside], said[inside]).view(*x.shape[:2], -1)
-        return out
+        for number, sides in enumerate(self.layers):
+            if number:
+                flat = drop(flat, self.dropout if self.training else 0.0)
+            said = [side(flat[places], order)[0] for side, places in zip(cast(Any, sides), (forth, back), strict=True)]
+            empty = said[0].new_zeros(len(flat), said[0].shape[-1])
+            flat = torch.cat([empty.index_copy(0, forth, said[0]), empty.index_copy(0, back, said[1])], -1)
+        return flat.view(*x.shape[:2], -1)
 
 
 def body_of(kind: Body, dim: int, hidden_dim: int | None, *, dropout: float) -> Mlp | BiLstm | None:
