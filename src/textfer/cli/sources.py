@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import click
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 SHOWN_SKIPPED = 20
 """Files that are listed one by one; --json lists all."""
 SHOWN_SECONDS = 0.5
+SHOWN_CHARS = 300
+"""Of a passage."""
 folder_argument = click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 index_option = click.option(
     "--index",
@@ -121,7 +124,10 @@ def show_reading(reading: Reading, *, with_path: bool) -> None:
         click.echo(f"No answer.  ({reading.no_answer:.2f})")
     else:
         click.echo(f"{best.text}  ({best.score:.2f}, {_where(best, with_path=with_path)})")
-        click.echo(f"  {'' if best.start is not None else 'not in these words: '}“{best.evidence}”")
+        if best.start is not None:
+            click.echo(f"  “{best.evidence}”")
+        else:
+            click.echo(f"  not in these words: “{shorten(best.evidence, SHOWN_CHARS, placeholder=' …')}”")
     for other in reading.alternatives:
         click.echo(
             f"  {'or' if best else 'perhaps'}: {other.text}  ({other.score:.2f}, {_where(other, with_path=with_path)})"
