@@ -13,7 +13,7 @@ import torch
 from textfer.adapt import make_method
 from textfer.adapt.adapted import adapt
 from textfer.compare.file import Comparison, load_comparison
-from textfer.compare.plan import Cell, Stage, plan
+from textfer.compare.plan import Cell, Stage, plan, vocabulary_folder
 from textfer.compare.plot import can_draw, check_picture, draw
 from textfer.compare.results import Found, gather, records_of, write_records
 from textfer.compare.table import as_json, as_markdown
@@ -59,7 +59,8 @@ def compare_all(asked: Asked) -> tuple[Found, str | None]:
         check_picture(asked.plot)
     cells = plan(made, out)
     if made.vocabulary is not None:
-        learn_vocabulary(made.vocabulary, out / "vocabulary", data_dir=asked.data_dir, say=asked.say)
+        folder = vocabulary_folder(made.vocabulary, out)
+        learn_vocabulary(made.vocabulary, folder, data_dir=asked.data_dir, say=asked.say)
     machine = Machine(num_jobs=asked.num_jobs, data_dir=asked.data_dir, imports=asked.imports, say=asked.say)
 
     def note(results: Mapping[str, Result]) -> None:

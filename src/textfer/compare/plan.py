@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from textfer.compare.file import EVERY, Comparison
+from textfer.compare.file import EVERY, Comparison, Vocabulary
 from textfer.config import build, load_layers, merge
 from textfer.errors import ConfigError
 from textfer.models.cbow import CbowOptions
@@ -154,7 +154,7 @@ def _stage(name: str, values: dict[str, Any], before: Stage | None, made: Compar
         values = {**values, "model": kept, "init": str(before.folder)}
         values.pop("tokenizer", None)
     elif made.vocabulary is not None:
-        values["tokenizer"] = {"path": str(out / "vocabulary")}
+        values["tokenizer"] = {"path": str(vocabulary_folder(made.vocabulary, out))}
     recipe = _within(build(Recipe, values, where=f"stages.{name}"), made)
     for module in recipe.imports:
         try:
@@ -184,6 +184,16 @@ def _within(recipe: Recipe, made: Comparison) -> Recipe:
     return recipe.model_copy(update={"data": data})
 
 
+def vocabulary_folder(section: Vocabulary, out: Path) -> Path:
+    """Where the vocabulary lies that this section asks for."""
+    return out / f"vocabulary-{_short(section.model_dump(mode='json'))}"
+
+
+def _short(facts: object) -> str:
+    """The beginning of the sha256 (hex) of plain values."""
+    return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]
+
+
 def _digest(recipe: Recipe, before: Stage | None, made: Comparison, vectors: CbowOptions | None) -> str:
     """sha256 (hex, its beginning) of all that decides a run's numbers, wherever it lies."""
     said = {key: value for key, value in flat(recipe.model_dump(mode="json")).items() if key not in FREE_TO_CHANGE}
@@ -197,4 +207,4 @@ def _digest(recipe: Recipe, before: Stage | None, made: Comparison, vectors: Cbo
         "max_seconds": made.budget.max_seconds,
         "vectors": vectors.model_dump() if vectors is not None else None,
     }
-    return sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:DIGITS]
+    return _short(facts)

@@ -15,10 +15,9 @@ from typing import Any, final
 from textfer.compare.cell import Job, kept, work
 from textfer.compare.file import Vocabulary
 from textfer.compare.plan import Cell, Measure, Stage, runs_of
-from textfer.config import read_toml
 from textfer.data.digest import cache_dir
 from textfer.data.preparing import num_cores
-from textfer.errors import ConfigError, MachineError
+from textfer.errors import MachineError
 from textfer.evaluate import iter_examples
 from textfer.models import MODELS
 from textfer.recipe import find_task
@@ -53,11 +52,8 @@ class Machine:
 
 
 def learn_vocabulary(section: Vocabulary, folder: Path, *, data_dir: Path | None, say: Say) -> None:
-    """Learns the comparison's vocabulary unless it lies there. Errors: ConfigError where another one does."""
-    options = section.learnt.model_dump(mode="json")
+    """Learns the comparison's vocabulary unless it lies there."""
     if (folder / "training.json").exists():
-        if read_toml(folder / "training.json").get("options") != options:
-            raise ConfigError(f"{folder}: was learnt with other settings. Give another --out.")
         return
     examples = islice(iter_examples(find_task(section.task), "train", data_dir=data_dir), section.max_rows)
     texts = (text for example in examples for text in (example.inputs, example.targets) if text)
