@@ -1,6 +1,7 @@
 """How fast are texts turned into states, beside transformers? One JSON line a result.
 
-    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/features.py --data DIR [--rounds 5] [--count 128]
+    OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive \\
+    python benchmarks/features.py --data DIR [--rounds 5] [--count 128] [--only SST-2 BoolQ]
 
 MiniLM's shape (6 layers, 384 wide) with the same random weights on both sides, on the first sentences of SST-2 and the
 first passages of BoolQ. Texts are ids already; what is timed is batch, forward and the mean over each text's states,
@@ -155,8 +156,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=128)
+    parser.add_argument("--only", nargs="+", choices=TEXTS, default=list(TEXTS))
     chosen = parser.parse_args()
-    for name in TEXTS:
+    for name in chosen.only:
         with tempfile.TemporaryDirectory() as folder:
             compare(name, chosen.data, chosen.count, chosen.rounds, Path(folder))
 
