@@ -82,6 +82,8 @@ class Made:
     text: str
     log_probs: tuple[float, ...] = ()
     """Of the example's choices, where they were ranked."""
+    no_answer: float | None = None
+    """The probability of "no answer", where a head may say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +96,8 @@ class Report:
     predictions: Mapping[str, str]
     """{example id: text}: the official format of SQuAD, and what `score` reads."""
     num_examples: int
+    no_answers: Mapping[str, float] = field(default_factory=dict)
+    """{example id: probability of "no answer"}, where a head may say so."""
 
 
 def iter_examples(task: Task, split: str, *, data_dir: Path | None = None) -> Iterator[Example]:
@@ -161,7 +165,7 @@ def answer_each(
         for number, found in predictor.find_each(
             task, examples, batch_size=decoding.batch_size, max_len=decoding.max_input_tokens
         ):
-            yield number, Made(found.text, found.log_probs)
+            yield number, Made(found.text, found.log_probs, found.no_answer_prob)
         return
     lists = choice_lists(task, examples) if answering.how != "generate" else None
     alike: dict[Hashable, list[int]] = defaultdict(list)
@@ -196,6 +200,9 @@ def _made_each(
 def mark_made(task: Task, split: str, examples: Sequence[Example], made: Sequence[Made]) -> Report:
     """The scores of what was made of each example; with those of the ranking itself where the task has any (AUC)."""
     report = mark(task, split, examples, [one.text for one in made])
+    none = [one.no_answer for one in made if one.no_answer is not None]
+    if len(none) == len(made):
+        report = replace(report, no_answers=dict(zip(report.predictions, none, strict=True)))
     if task.rank_metrics is not None and all(one.log_probs for one in made):
         more = task.rank_metrics([one.log_probs for one in made], examples)
         report = replace(report, scores={**report.scores, **more})
@@ -287,9 +294,23 @@ def write_predictions(report: Report, path: Path) -> None:
 
     Errors: MachineError.
     """
+    _write(report.predictions, path)
+
+
+def write_no_answers(report: Report, path: Path) -> None:
+    """Writes `{id: probability of "no answer"}`: the --na-prob-file of SQuAD's evaluate-v2.0.py.
+
+    Errors: ConfigError where nothing said any; MachineError.
+    """
+    if not report.no_answers:
+        raise ConfigError(f'--na-probs: no head says "no answer" of {report.task}. Drop it.')
+    _write(report.no_answers, path)
+
+
+def _write(values: Mapping[str, object], path: Path) -> None:
     work = path.with_name(f".{path.name}.part")
     try:
-        work.write_text(json.dumps(report.predictions, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        work.write_text(json.dumps(values, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
         os.replace(work, path)
     except OSError as error:
         raise MachineError(f"{path}: cannot be written ({error.strerror}). Name another file.") from None

@@ -59,6 +59,8 @@ class Found:
     """The shares of `spans` among themselves and, last, of "no answer" where that may be said."""
     no_answer: float = 0.0
     """The score of "no answer" above that of the best answer."""
+    no_answer_prob: float | None = None
+    """The share of "no answer", where that may be said."""
     says_none: bool = False
     """Whether `text` is no text but says that there is no answer."""
     entities: tuple[Span, ...] = ()
@@ -241,10 +243,12 @@ class Teller:
         gap = none - answers[0].score if answers else np.inf
         threshold = self.head.threshold or 0.0
         says_none = not answers or (self.may_be_none and gap > threshold)
+        probs = tuple(probabilities(answers, none if self.may_be_none else None).tolist())
         return Found(
             text=NO_ANSWER if says_none else answers[0].text,
             spans=tuple(answers),
-            probs=tuple(probabilities(answers, none if self.may_be_none else None).tolist()),
+            probs=probs,
+            no_answer_prob=probs[-1] if self.may_be_none else None,
             no_answer=float(gap),
             says_none=says_none,
         )

@@ -273,6 +273,14 @@ def test_tune_writes_a_model_that_says_when_there_is_no_answer(tmp_path: Path, c
     refusal = call("generate", "--model", run, "Hello.")
     assert refusal.code == 2
     assert "reads and writes nothing; it has a span head of toy_span" in refusal.err
+    shares = tmp_path / "na.json"
+    assert call("eval", run, "--task", "toy_span", "--na-probs", shares).code == 0
+    told = json.loads(shares.read_text())
+    assert list(told) == [one.facts["id"] for one in iter_examples(TOYS["span"], "validation")]
+    assert all(0 <= share <= 1 for share in told.values())
+    refusal = call("eval", run, "--task", "toy_span", "--beams", "4")
+    assert refusal.code == 2
+    assert "eval: beams cannot take effect, " in refusal.err
     signed = call("eval", run, "--task", "toy_span", "--out", tmp_path / "board").out
     assert signed
     assert "by heads, in readings of the length of training" in (tmp_path / "board" / "results.json").read_text()

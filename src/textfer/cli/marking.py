@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     help="Keep answers, table and report page here; the same command goes on where it stopped.",
 )
 @click.option("--predictions", type=click.Path(path_type=Path), help="Write {id: answer} here (one task).")
+@click.option("--na-probs", type=click.Path(path_type=Path), help='Write {id: probability of "no answer"} here.')
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
 @click.option("--resamples", type=click.IntRange(0), help="Of each interval; 0 = none.  [default: 100 … 1000]")
 @click.option("--skip-missing", is_flag=True, help="Go on without tasks whose data are missing, and list them.")
@@ -77,6 +78,7 @@ def evaluate(
     max_input_tokens: int | None,
     out: Path | None,
     predictions: Path | None,
+    na_probs: Path | None,
     markdown: Path | None,
     resamples: int | None,
     skip_missing: bool,
@@ -86,13 +88,14 @@ def evaluate(
     """Answer a split of each task with each MODEL and mark the answers with the tasks' official metrics."""
     if not tasks and not suites:
         raise ConfigError("eval: no task. Give --task or --suite. See textfer eval --help.")
-    for option, path in (("--predictions", predictions), ("--markdown", markdown)):
+    for option, path in (("--predictions", predictions), ("--na-probs", na_probs), ("--markdown", markdown)):
         if path and not path.absolute().parent.is_dir():
             raise ConfigError(f"{option}: {path.parent} is no folder. Make it first.")
-    if predictions and (len(tasks) != 1 or suites or len(models) > 1):
-        raise ConfigError("eval: --predictions takes one --task and one MODEL.")
+    written = "--predictions" if predictions else "--na-probs" if na_probs else ""
+    if written and (len(tasks) != 1 or suites or len(models) > 1):
+        raise ConfigError(f"eval: {written} takes one --task and one MODEL.")
 
-    from textfer.evaluate import Answering, write_predictions
+    from textfer.evaluate import Answering
     from textfer.generate import Decoding
     from textfer.scoreboard.board import Request, measure
     from textfer.scoreboard.checkpoints import checkpoints_of
@@ -113,11 +116,10 @@ def evaluate(
         num_samples=resamples,
     )
     measured = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
-    if predictions and len(measured) * len(chosen) > 1:
-        raise ConfigError("eval: --predictions takes one task and one checkpoint.")
+    if written and len(measured) * len(chosen) > 1:
+        raise ConfigError(f"eval: {written} takes one task and one checkpoint.")
     board = measure(measured, request, on_progress=_progress if sys.stderr.isatty() else None)
-    if predictions:
-        write_predictions(board.lines[0].report, predictions)
+    _hand_over(board, predictions, na_probs)
     _keep(board, out, markdown)
     _show(board, as_json)
 
@@ -137,6 +139,16 @@ def _chosen(tasks: Sequence[str], suites: Sequence[str]) -> tuple[dict[str, Task
 def _progress(what: str, done: int, total: int) -> None:
     """One line that is written over, for a person who waits."""
     click.echo(f"\r{what}: {done:,} of {total:,}\033[K", nl=done == total, err=True)
+
+
+def _hand_over(board: Board, predictions: Path | None, na_probs: Path | None) -> None:
+    """Writes what the official scripts read of the one task that was answered."""
+    from textfer.evaluate import write_no_answers, write_predictions
+
+    if predictions is not None:
+        write_predictions(board.lines[0].report, predictions)
+    if na_probs is not None:
+        write_no_answers(board.lines[0].report, na_probs)
 
 
 def _keep(board: Board, out: Path | None, markdown: Path | None) -> None:

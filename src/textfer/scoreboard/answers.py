@@ -68,7 +68,9 @@ class AnswerLog:
                 if number == 1 and record.get("digest") != self._facts["digest"]:
                     return {}
                 if number > 1:
-                    found[int(record["example"])] = Made(str(record["text"]), tuple(record.get("log_probs", ())))
+                    found[int(record["example"])] = Made(
+                        str(record["text"]), tuple(record.get("log_probs", ())), record.get("no_answer")
+                    )
                 self._end += len(line)
         return found
 
@@ -93,6 +95,8 @@ class AnswerLog:
             record: dict[str, Any] = {"example": number, "text": made.text}
             if made.log_probs:
                 record["log_probs"] = list(made.log_probs)
+            if made.no_answer is not None:
+                record["no_answer"] = made.no_answer
             self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 

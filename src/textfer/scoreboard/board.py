@@ -153,6 +153,7 @@ def measure(checkpoints: Sequence[Checkpoint], request: Request, *, on_progress:
         raise ConfigError(f"eval: how = {request.answering.how} cannot take effect, {names} has no choices. Drop it.")
     lines = []
     for checkpoint in checkpoints:
+        _check_heads(checkpoint, request.answering)
         loaded = _Lazy(checkpoint)
         for one in ready:
             lines.append(_line(loaded, one, request, on_progress))
@@ -161,6 +162,13 @@ def measure(checkpoints: Sequence[Checkpoint], request: Request, *, on_progress:
                 write_predictions(lines[-1].report, where.with_suffix(".json"))
     best = best_lines(lines, request.suites)
     return Board(lines=tuple(lines), missing=missing, averages=tuple(averages(lines, best, request.suites)), best=best)
+
+
+def _check_heads(checkpoint: Checkpoint, answering: Answering) -> None:
+    """Refuses ways of writing for a model that answers by heads. Errors: ConfigError."""
+    for name, there in (("beams", answering.decoding.beams > 1), ("normalise", answering.normalise != "none")):
+        if there and checkpoint.by_heads():
+            raise ConfigError(f"eval: {name} cannot take effect, {checkpoint.name} answers by heads. Drop it.")
 
 
 def _opened(request: Request) -> tuple[list[_Ready], dict[str, str]]:
