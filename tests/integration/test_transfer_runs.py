@@ -31,6 +31,8 @@ OPTIONS = {
     "soft_prompt": ["method.num_vectors=5"],
 }
 STOP_AT = 3
+BY_HEADS = {"features"}
+"""Methods of models with heads: their own tests train them."""
 
 
 @pytest.fixture
@@ -55,7 +57,7 @@ def tensors(run: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("method", METHODS.names())
+@pytest.mark.parametrize("method", [name for name in METHODS.names() if name not in BY_HEADS])
 def test_resumed_is_unbroken_and_loads(begun_from: Callable[..., Recipe], tmp_path: Path, method: str) -> None:
     recipe = begun_from(method, f"training.save_every={STOP_AT}")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
