@@ -34,7 +34,8 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
-    **dict.fromkeys(("adapt", "embed", "generate", "choices", "read", "documents", "merging"), 3),
+    "choices": 2.5,  # what answers are chosen from
+    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging"), 3),
     **dict.fromkeys(("training", "evaluate", "suites", "answer", "open_book", "reader", "corpus"), 4),
     **dict.fromkeys(
         (
@@ -43,11 +44,12 @@ RANKS: dict[str, float] = {
             "parts",
             "analyse",
             "testing",
-            "portable",
             "trace",
             "doctor",
             "quickstart",
             "listing",
+            "portable",
+            "taught",
             "verify",
         ),
         5,
