@@ -174,7 +174,9 @@ def test_preset_says_what_it_is(name: str) -> None:
 def test_preset_model_builds(name: str) -> None:
     model = load_layers(name)["model"]
     options = model_options(model, where="model")
-    assert options.model_dump(mode="json", include=set(model) - {"name"}) == {key: model[key] for key in model if key != "name"}
+    assert options.model_dump(mode="json", include=set(model) - {"name"}) == {
+        key: model[key] for key in model if key != "name"
+    }
     assert model["name"] in MODELS
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,9 @@ def train(
     if tokens is not None:
         from textfer.portable import carried
 
+        before = os.environ.get("TEXTFER_TOKENS")
         os.environ["TEXTFER_TOKENS"] = str(tokens)  # as of data folders: whoever asks for tables finds it
+        click.get_current_context().call_on_close(partial(_put_back, before))
         made, rows = carried(made, tokens)
         data_dir = data_dir or rows
     folder = run_dir or _run_folder(recipe)
@@ -134,3 +137,10 @@ def verify_resume(
         for name in ("batches", "losses", "weights"):
             click.echo(f"{name:8} {'equal' if getattr(check, f'{name}_equal') else 'DIFFERENT'}")
     sys.exit(0 if check.equal else 1)
+
+
+def _put_back(tokens: str | None) -> None:
+    """Leaves the environment as the command found it."""
+    os.environ.pop("TEXTFER_TOKENS", None)
+    if tokens is not None:
+        os.environ["TEXTFER_TOKENS"] = tokens
