@@ -95,6 +95,9 @@ LEFT_OUT = {
     "squad_span": "the inputs of squad with other targets",
     "squad_trivia": "the questions of squad without their texts",
     "wnli_wsc": "the rows of wnli; T5 never trains on them",
+    **dict.fromkeys(
+        names("recurring_spans_wikipedia recurring_spans_wikipedia_v2"), "made of plain text: no supervision"
+    ),
 }
 """Tasks with training rows that are in neither mixture, and why."""
 
