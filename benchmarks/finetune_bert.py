@@ -38,6 +38,7 @@ from textfer.data.stream import Cursor, Step, Stream, StreamOptions
 from textfer.data.tokens import RowChoice
 from textfer.models.bert import Bert
 from textfer.models.headed import with_heads
+from textfer.read import samples_of
 from textfer.recipe import find_task
 from textfer.tokenizers import load_tokenizer
 from textfer.training.checkpoint import Run
@@ -71,18 +72,13 @@ def squad(data: Path) -> tuple[Stream, int]:
 def trainer_of(stream: Stream, vocab_size: int, method: str, folder: Path) -> Trainer:
     """Ours under a method."""
     torch.manual_seed(0)
-    head = head_of(find_task("squad"), _samples())
+    head = head_of(find_task("squad"), samples_of(find_task("squad")))
     model = with_heads(Bert.make(SHAPE, vocab_size=vocab_size), [head], None)
     adapted = adapt(model, make_method(METHODS[method]), num_steps=100, seed=0, base="base")
     options = TrainOptions(num_steps=100, batch_size=BATCH, optimizer=OptimOptions(name="adamw", lr=LR))
     trainer = Trainer(adapted, stream, Run(folder), World(torch.device("cpu")), options=options)
     trainer.model.train()
     return trainer
-
-
-def _samples() -> list:  # type: ignore[type-arg]
-    task = find_task("squad")
-    return [one for sample in task.sample for one in task.to_examples(sample, "squad/sample")]
 
 
 def peer_of(vocab_size: int, method: str) -> tuple[torch.nn.Module, torch.optim.Optimizer]:

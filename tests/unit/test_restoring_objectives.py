@@ -91,7 +91,7 @@ def test_the_released_lengths() -> None:
 @pytest.mark.parametrize(
     ("options", "lens", "said"),
     [
-        (DroppedTokens, (512, 60), "objective dropped_tokens: inputs of 512 tokens need targets of 106, got 60"),
+        (DroppedTokens, (512, 60), "objective dropped_tokens: inputs of 512 tokens need targets of 105, got 60"),
         (BertStyle, (512, 1), "objective bert_style: got lengths of 512 and 1 tokens, expected 2 or more"),
         (Deshuffling, (1, 9), "objective deshuffling: got lengths of 1 and 9 tokens"),
     ],

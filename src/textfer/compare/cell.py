@@ -188,7 +188,7 @@ def _measured(job: Job, asked: Measure) -> dict[str, Any]:
         tasks={asked.task: task},
         split=asked.split,
         limit=asked.limit,
-        answering=Answering(how=how, decoding=job.recipe.eval.decoding),  # type: ignore[arg-type]
+        answering=Answering(how=how, decoding=job.recipe.eval.decoding),
         data_dir=job.data_dir,
         out=job.folder / "answers",
         num_samples=0,

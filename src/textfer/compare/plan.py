@@ -13,6 +13,7 @@ from typing import Any
 from textfer.compare.file import EVERY, Comparison, Vocabulary
 from textfer.config import build, load_layers, merge
 from textfer.errors import ConfigError
+from textfer.evaluate import How
 from textfer.models.cbow import CbowOptions
 from textfer.recipe import SHAPELESS, Recipe, check
 from textfer.run import FREE_TO_CHANGE, flat
@@ -51,7 +52,7 @@ class Measure:
 
     task: str
     split: str
-    how: str
+    how: How
     limit: int | None
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Any, final
 from zlib import crc32
 
@@ -111,15 +110,15 @@ class Framing:
     def __call__(self, examples: Sequence[Example]) -> list[list[Read]]:
         """The readings of every example; what the head should say of them where the example says so."""
         groups = [self._texts(example) for example in examples]
-        texts = [text for group in groups for one in group for text in one]
-        encoded = iter(self.tokenizer.encode_places_many(texts))
+        texts = list(dict.fromkeys(text for group in groups for one in group for text in one))  # contexts recur
+        encoded = dict(zip(texts, self.tokenizer.encode_places_many(texts), strict=True))
         marks = marks_of(self.tokenizer.specials)
         kind = self.head.kind
         found = []
         for example, group in zip(examples, groups, strict=True):
             windows = kind == "span" or (kind == "tag" and len(group[0]) == 1)
             read = [
-                frames(list(islice(encoded, len(one))), marks, max_len=self.max_len, stride=STRIDE if windows else None)
+                frames([encoded[text] for text in one], marks, max_len=self.max_len, stride=STRIDE if windows else None)
                 for one in group
             ]
             passes = [(frame,) for frame in read[0]] if windows else [tuple(one[0] for one in read)]

@@ -61,7 +61,7 @@ class SpanCorruption(Options):
             raw -= 1
         while raw > 1 and self.lens(raw)[0] > inputs_len:
             raw -= 1
-        _check_lens(self.name, self.lens(raw), inputs_len, targets_len)
+        check_lens(self.name, self.lens(raw), inputs_len, targets_len)
         return raw
 
     def lens(self, raw_len: int) -> tuple[int, int]:
@@ -142,7 +142,7 @@ class IidCorruption(Options):
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """One less than the inputs: nothing may be cut out. Errors: ConfigError when the targets do not fit."""
         raw = max(inputs_len - 1, 1)
-        _check_lens(self.name, self.lens(raw), inputs_len, targets_len)
+        check_lens(self.name, self.lens(raw), inputs_len, targets_len)
         return raw
 
     def lens(self, raw_len: int) -> tuple[int, int]:
@@ -150,12 +150,12 @@ class IidCorruption(Options):
         p, q = self.noise_density, 1 - self.noise_density
         mean = raw_len * p + q + (raw_len - 1) * p * q  # noise tokens and kept runs
         variance = raw_len * p * q * q * (4 - 3 * p)
-        return raw_len + 1, min(raw_len, _most(mean + 1, variance) - 1) + 1
+        return raw_len + 1, min(raw_len, most_of(mean + 1, variance) - 1) + 1
 
     def num_sentinels(self, raw_len: int) -> int:
         """Kept runs of such a piece, 3.5 standard deviations above their mean."""
         p, q = self.noise_density, 1 - self.noise_density
-        most = _most(q + (raw_len - 1) * p * q, raw_len * p * q * (1 - 3 * p * q))
+        most = most_of(q + (raw_len - 1) * p * q, raw_len * p * q * (1 - 3 * p * q))
         return max(1, min((raw_len + 1) // 2, most))
 
     def __call__(self, tokens: Int32, specials: Specials, draws: Draws) -> list[Ids]:
@@ -249,7 +249,8 @@ class LanguageModel(Options):
         return [Ids(nothing, row) for row in tokens]
 
 
-def _check_lens(name: str, lens: tuple[int, int], inputs_len: int, targets_len: int) -> None:
+def check_lens(name: str, lens: tuple[int, int], inputs_len: int, targets_len: int) -> None:
+    """Refuses an objective whose pieces need more room than there is. `lens`: (inputs, targets) of a piece."""
     if lens[0] > inputs_len:
         raise ConfigError(f"objective {name}: got inputs of {inputs_len} tokens, expected at least {lens[0]}.")
     if lens[1] > targets_len:
@@ -309,6 +310,6 @@ def _starts(mask: Mask) -> Mask:
     return starts
 
 
-def _most(mean: float, variance: float) -> int:
+def most_of(mean: float, variance: float) -> int:
     """Where nearly all of a random number's values lie below."""
     return floor(mean + 3.5 * sqrt(variance))

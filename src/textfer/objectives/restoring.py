@@ -6,7 +6,6 @@ Source: T5 §3.3, Tables 3 to 5.
 
 from __future__ import annotations
 
-from math import ceil, sqrt
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,21 +16,37 @@ from textfer.config import Options
 from textfer.draws import Draws
 from textfer.errors import ConfigError
 from textfer.objectives.base import OBJECTIVES
+from textfer.objectives.denoising import check_lens, most_of
 from textfer.objectives.masked import random_words
 
 
-def _whole(name: str, inputs_len: int, targets_len: int) -> int:
-    """Raw tokens of a piece that is both read and written, each with its end mark."""
-    raw = min(inputs_len, targets_len) - 1
-    if raw < 1:
-        raise ConfigError(
-            f"objective {name}: got lengths of {inputs_len} and {targets_len} tokens, expected 2 or more."
-        )
-    return raw
+class _Whole(Options):
+    """A piece is read, spoilt in some way, and written out whole: each side holds it with an end mark."""
+
+    name: str
+
+    document_eos: ClassVar[bool] = False
+    eos: ClassVar[tuple[bool, bool]] = (True, True)
+    lossless: ClassVar[bool] = False
+    in_place: ClassVar[bool] = False
+    in_sight: ClassVar[bool] = False
+
+    def raw_len(self, inputs_len: int, targets_len: int) -> int:
+        """What both sides can hold. Errors: ConfigError when that is nothing."""
+        raw = min(inputs_len, targets_len) - 1
+        if raw < 1:
+            raise ConfigError(
+                f"objective {self.name}: got lengths of {inputs_len} and {targets_len} tokens, expected 2 or more."
+            )
+        return raw
+
+    def lens(self, raw_len: int) -> tuple[int, int]:
+        """(inputs, targets): the piece, twice, end marks counted."""
+        return raw_len + 1, raw_len + 1
 
 
 @OBJECTIVES.named("bert_style")
-class BertStyle(Options):
+class BertStyle(_Whole):
     """Single tokens are hidden, all behind the same sentinel, and the whole text is to be written out.
 
     Source: gin objectives/iid_15_r10s90_f (BERT-style) and, with random_share = 0, iid_15_m_f (MASS-style). A random
@@ -45,19 +60,6 @@ class BertStyle(Options):
     """Of the hidden tokens, the share that becomes another token instead of the sentinel."""
 
     joins: ClassVar[bool] = True
-    document_eos: ClassVar[bool] = False
-    eos: ClassVar[tuple[bool, bool]] = (True, True)
-    lossless: ClassVar[bool] = False
-    in_place: ClassVar[bool] = False
-    in_sight: ClassVar[bool] = False
-
-    def raw_len(self, inputs_len: int, targets_len: int) -> int:
-        """What both sides can hold. Errors: ConfigError when that is nothing."""
-        return _whole(self.name, inputs_len, targets_len)
-
-    def lens(self, raw_len: int) -> tuple[int, int]:
-        """(inputs, targets): the piece, twice, end marks counted."""
-        return raw_len + 1, raw_len + 1
 
     def num_sentinels(self, raw_len: int) -> int:
         """One."""
@@ -78,7 +80,7 @@ class BertStyle(Options):
 
 
 @OBJECTIVES.named("deshuffling")
-class Deshuffling(Options):
+class Deshuffling(_Whole):
     """The tokens of a text are read in random order, and the text is to be written out.
 
     Source: gin objectives/all_permute: documents are not joined.
@@ -87,19 +89,6 @@ class Deshuffling(Options):
     name: Literal["deshuffling"] = "deshuffling"
 
     joins: ClassVar[bool] = False
-    document_eos: ClassVar[bool] = False
-    eos: ClassVar[tuple[bool, bool]] = (True, True)
-    lossless: ClassVar[bool] = False
-    in_place: ClassVar[bool] = False
-    in_sight: ClassVar[bool] = False
-
-    def raw_len(self, inputs_len: int, targets_len: int) -> int:
-        """What both sides can hold. Errors: ConfigError when that is nothing."""
-        return _whole(self.name, inputs_len, targets_len)
-
-    def lens(self, raw_len: int) -> tuple[int, int]:
-        """(inputs, targets): the piece, twice, end marks counted."""
-        return raw_len + 1, raw_len + 1
 
     def num_sentinels(self, raw_len: int) -> int:
         """None."""
@@ -139,17 +128,13 @@ class DroppedTokens(Options):
     def raw_len(self, inputs_len: int, targets_len: int) -> int:
         """The inputs without their end mark: hardly anything may be dropped. Errors: ConfigError for short targets."""
         raw = max(inputs_len - 1, 1)
-        if (needed := self.lens(raw)[1]) > targets_len:
-            raise ConfigError(
-                f"objective {self.name}: inputs of {inputs_len} tokens need targets of {needed}, got {targets_len}. "
-                f"Allow {needed} target tokens or shorten the inputs."
-            )
+        check_lens(self.name, self.lens(raw), inputs_len, targets_len)
         return raw
 
     def lens(self, raw_len: int) -> tuple[int, int]:
         """(inputs, targets), the most, end marks counted."""
         p = self.noise_density
-        most = ceil(raw_len * p + 3.5 * sqrt(raw_len * p * (1 - p)))
+        most = most_of(raw_len * p, raw_len * p * (1 - p))
         return max(raw_len, 1), min(raw_len, max(most, 1)) + 1
 
     def num_sentinels(self, raw_len: int) -> int:
