@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, final, overload
@@ -45,6 +46,21 @@ class Answer:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question as a model that writes reads it."""
+
+    context: str | None
+    parts: tuple[tuple[int, str | None], ...]
+    """(where it begins in the context, text) of every window."""
+    texts: tuple[str, ...]
+    """What is read, window by window."""
+
+    def answer(self, made: Sequence[Generated]) -> Answer:
+        """What was written after each of the texts, as one answer."""
+        return _over_windows(self.context, [(at, text, one) for (at, text), one in zip(self.parts, made, strict=True)])
 
 
 @final
@@ -100,14 +116,28 @@ class TextToText:
         found: dict[int, R] = {}
         for name in dict.fromkeys(names):
             numbers = [number for number, one in enumerate(names) if one == name]
-            with self._switch.on(name):
-                own = self.predictor.ends_inputs
-                try:
-                    self.predictor.ends_inputs = own if name is None else self._ends[name]
-                    found |= zip(numbers, act(numbers), strict=True)
-                finally:
-                    self.predictor.ends_inputs = own
+            with self.under(name):
+                found |= zip(numbers, act(numbers), strict=True)
         return [found[number] for number in range(count)]
+
+    @contextmanager
+    def under(self, adapter: str | None) -> Iterator[Predictor]:
+        """The predictor as that adapter makes it, or as it is, within a `with` block; threads take turns.
+
+        Errors: ConfigError for an adapter that is not there.
+        """
+        if self._switch is None:
+            if adapter is not None:
+                raise ConfigError(f"adapter: got '{adapter}', and the model has none. Add it first (add_adapter).")
+            yield self.predictor
+            return
+        with self._switch.on(adapter):
+            own = self.predictor.ends_inputs
+            try:
+                self.predictor.ends_inputs = own if adapter is None else self._ends[adapter]
+                yield self.predictor
+            finally:
+                self.predictor.ends_inputs = own
 
     @overload
     def answer(
@@ -140,26 +170,22 @@ class TextToText:
         contexts = [context] * len(questions) if context is None or isinstance(context, str) else list(context)
         if len(contexts) != len(questions):
             raise ConfigError(f"answer: got {len(questions)} questions and {len(contexts)} contexts, expected as many.")
-        for one, text in zip(questions, contexts, strict=True):
-            for what, value in (("question", one), ("context", text)):
-                if value is not None and not value.strip():
-                    raise ConfigError(f"answer: the {what} is empty.")
-        parts = [self._parts(one, text, decoding) for one, text in zip(questions, contexts, strict=True)]
-        made = self._made(
-            [
-                closed_book_inputs(one) if text is None else squad_inputs(one, text)
-                for one, some in zip(questions, parts, strict=True)
-                for _, text in some
-            ],
-            decoding,
-            adapter,
-        )
-        each = iter(made)
-        answers = [
-            _over_windows(context, [(at, text, next(each)) for at, text in some])
-            for context, some in zip(contexts, parts, strict=True)
-        ]
+        asked = [self.asked(one, text, decoding) for one, text in zip(questions, contexts, strict=True)]
+        each = iter(self._made([text for one in asked for text in one.texts], decoding, adapter))
+        answers = [one.answer([next(each) for _ in one.texts]) for one in asked]
         return answers[0] if isinstance(question, str) else answers
+
+    def asked(self, question: str, context: str | None, decoding: Decoding | None = None) -> Asked:
+        """The question as the model reads it: once, or once for every window of a long context.
+
+        Errors: ConfigError for an empty question or context.
+        """
+        for what, value in (("question", question), ("context", context)):
+            if value is not None and not value.strip():
+                raise ConfigError(f"answer: the {what} is empty.")
+        parts = self._parts(question, context, decoding)
+        texts = [closed_book_inputs(question) if text is None else squad_inputs(question, text) for _, text in parts]
+        return Asked(context=context, parts=tuple(parts), texts=tuple(texts))
 
     def _parts(self, question: str, context: str | None, decoding: Decoding | None) -> list[tuple[int, str | None]]:
         """(where it begins, text) of every window."""

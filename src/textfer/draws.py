@@ -46,6 +46,11 @@ def below(stems: ArrayLike, epoch: ArrayLike, index: ArrayLike) -> UInt64:
     return mix(keys ^ mix(_unsigned(index) + _GOLDEN))
 
 
+def later(keys: UInt64, counts: ArrayLike) -> UInt64:
+    """The keys whose first draw is the one after the first `counts` draws of these. Shapes: both broadcast to [B]."""
+    return keys + np.asarray(counts, np.uint64) * _GOLDEN
+
+
 def permute(index: ArrayLike, n: ArrayLike, key: ArrayLike) -> Int64:
     """`index` shuffled: where each place of range(n) comes to lie, without a table and in constant memory.
 

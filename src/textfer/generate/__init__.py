@@ -90,7 +90,7 @@ class Predictor:
                         f"text {number + 1} of {len(texts)}: leaves positions for {most} tokens, and a choice has "
                         f"{trie.longest}. Shorten it, or set max_input_tokens."
                     )
-            with self._reading():
+            with self.reading():
                 if decoding.beams > 1:
                     found = beam_search(self.model, batch, decoding, specials, walks)
                 elif decoding.sample:
@@ -169,7 +169,7 @@ class Predictor:
             wanted = [self.tokenizer.encode_many(list(targets[number])) for number in numbers]
             ended = [[[*ids.tolist(), specials.eos] for ids in some] for some in wanted]
             self._check_room(numbers, batch, [max(map(len, some), default=1) for some in ended], len(texts))
-            with self._reading():
+            with self.reading():
                 found = likelihoods(self.model, batch, ended, specials)
             for number, values, some in zip(numbers, found, ended, strict=True):
                 yield number, values, [len(ids) for ids in some]
@@ -187,26 +187,41 @@ class Predictor:
 
     def _batches(self, texts: Sequence[str], size: int, limit: int | None) -> Iterator[tuple[list[int], Batch]]:
         """(numbers of the texts, batch of their ids), the longest first: little is padded, and memory shows early."""
-        specials, layout = self.tokenizer.specials, self.model.layout
-        room = MAX_INPUT_TOKENS if self.model.max_len is None else self.model.max_len - LAYOUTS[layout].together
+        sequences = self.inputs_of(texts, limit)
+        order = sorted(range(len(texts)), key=lambda number: -len(sequences[number]))
+        for at in range(0, len(order), size):
+            numbers = order[at : at + size]
+            yield numbers, self.batch_of([sequences[number] for number in numbers])
+
+    def inputs_of(self, texts: Sequence[str], limit: int | None = None) -> list[Int32]:
+        """The ids of each text as the model was taught to read it, cut to `limit` tokens where that is given.
+
+        Errors: DataError for a text that is far too long, or for which the model has no positions.
+        """
+        room = MAX_INPUT_TOKENS
+        if self.model.max_len is not None:
+            room = self.model.max_len - LAYOUTS[self.model.layout].together
         most = room if limit is None else min(limit, room) if self.model.max_len else limit
         encoded = self.tokenizer.encode_many(list(texts))
         sequences = [self._as_read(ids, None if limit is None else most) for ids in encoded]
-        order = sorted(range(len(texts)), key=lambda number: -len(sequences[number]))
-        if order and (longest := len(sequences[order[0]])) > most:
+        lens = [len(ids) for ids in sequences]
+        if lens and (longest := max(lens)) > most:
             why = "" if self.model.max_len is None else " (the model's positions)"
             raise DataError(
-                f"text {order[0] + 1} of {len(texts)}: is {longest:,} tokens long, expected {most:,} at most{why}. "
-                f"Shorten it, or set max_input_tokens to lose its {'end' if self.ends_inputs else 'beginning'}."
+                f"text {lens.index(longest) + 1} of {len(texts)}: is {longest:,} tokens long, expected {most:,} at "
+                f"most{why}. Shorten it, or set max_input_tokens to lose its "
+                f"{'end' if self.ends_inputs else 'beginning'}."
             )
-        device = next(self.model.parameters()).device
+        return sequences
+
+    def batch_of(self, sequences: Sequence[Int32]) -> Batch:
+        """What `begin` reads: one input a row, on the model's device."""
+        specials = self.tokenizer.specials
         any_target = np.array([specials.pad], np.int32)  # moves the start mark and all inputs to the decoder's side
-        for at in range(0, len(order), size):
-            numbers = order[at : at + size]
-            rows = [[Ids(sequences[number], any_target)] for number in numbers]
-            lens = Lens(len(sequences[numbers[0]]), 1)
-            batch = LAYOUTS[layout].arrange(rows, lens, specials)
-            yield numbers, (replace(batch, decoder=None) if batch.encoder else batch).to(device)
+        lens = Lens(max(map(len, sequences)), 1)
+        batch = LAYOUTS[self.model.layout].arrange([[Ids(ids, any_target)] for ids in sequences], lens, specials)
+        batch = replace(batch, decoder=None) if batch.encoder else batch
+        return batch.to(next(self.model.parameters()).device)
 
     def _as_read(self, ids: Int32, most: int | None) -> Int32:
         """One input as the model was taught to read it, cut to `most` tokens where that is given."""
@@ -216,7 +231,8 @@ class Predictor:
         return np.concatenate([ids if most is None else ids[: most - 1], eos], dtype=np.int32)
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
+        """Nothing learns and nothing is dropped for as long as the block lasts."""
         was_training = self.model.training
         self.model.eval()
         try:

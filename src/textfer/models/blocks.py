@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -63,7 +64,7 @@ class Block(nn.Module):
         keys, values = cache.append(layer, part.heads(normed, part.k), part.heads(normed, part.v))
         seen = F.scaled_dot_product_attention(part.heads(normed, part.q), keys, values, bias, scale=1.0)
         x = x + part.o(seen.transpose(1, 2).flatten(2))
-        if cache.cross_keys:
+        if cache.cross_keys or cache.cross_apart:
             x = x + self._look(self.cross_norm(x), cache, layer)
         return self._adapted(x + self.feed_forward(self.feed_forward_norm(x)))
 
@@ -73,10 +74,22 @@ class Block(nn.Module):
 
     def _look(self, x: Tensor, cache: Cache, layer: int) -> Tensor:
         """[R, t, D] → [R, t, D] from the encoder; the beams of one input stand as further queries beside each other."""
+        if cache.cross_apart:
+            return self._look_apart(x, cache.cross_apart[layer])
         keys, values, bias = cache.cross_keys[layer], cache.cross_values[layer], cache.cross_bias
         queries = x.reshape(keys.shape[0], -1, x.shape[-1])
         seen = F.scaled_dot_product_attention(self.cross.heads(queries, self.cross.q), keys, values, bias, scale=1.0)
         out: Tensor = self.cross.o(seen.transpose(1, 2).reshape(*x.shape[:2], -1))
+        return out
+
+    def _look_apart(self, x: Tensor, inputs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """[R, t, D] → [R, t, D], each row from an input of its own length."""
+        queries = self.cross.heads(x, self.cross.q)
+        seen = [
+            F.scaled_dot_product_attention(queries[row : row + 1], keys, values, scale=1.0)
+            for row, (keys, values) in enumerate(inputs)
+        ]
+        out: Tensor = self.cross.o(torch.cat(seen).transpose(1, 2).flatten(2))
         return out
 
 

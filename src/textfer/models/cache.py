@@ -25,6 +25,9 @@ class Cache:
     cross_keys: list[Tensor] = field(default_factory=list)
     """Per layer [B, H, S, K]; empty in decoder-only models."""
     cross_values: list[Tensor] = field(default_factory=list)
+    cross_apart: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)
+    """Per layer and row ([1, H, S, K], [1, H, S, K]) where inputs lie by themselves, in place of `cross_keys`: of
+    different lengths without padding, they come and go without copies. Such rows have no beams."""
     cross_bias: Tensor | None = None
     """[B, 1, 1, S], very negative on padding; None when no input is padded."""
     starts: Tensor | None = None
