@@ -31,12 +31,12 @@ from house import (
 import textfer
 
 RANKS: dict[str, float] = {
-    **dict.fromkeys(("batch", "config", "errors", "draws", "heads"), 0),
+    **dict.fromkeys(("batch", "config", "errors", "draws", "heads", "calibration"), 0),
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
     "choices": 2.5,  # what answers are chosen from
-    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging"), 3),
-    **dict.fromkeys(("training", "evaluate", "suites", "answer", "open_book", "reader", "corpus"), 4),
+    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging", "answered"), 3),
+    **dict.fromkeys(("training", "evaluate", "suites", "answer", "writing", "open_book", "reader", "tuning", "corpus"), 4),
     **dict.fromkeys(
         (
             "recipe",
@@ -47,6 +47,7 @@ RANKS: dict[str, float] = {
             "trace",
             "doctor",
             "quickstart",
+            "shipping",
             "listing",
             "portable",
             "taught",
