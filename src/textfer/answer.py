@@ -2,65 +2,32 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, final, overload
+from typing import TypeAlias, TypeVar, final, overload
 
 import numpy as np
 
 from textfer.adapt.switching import Switch
+from textfer.answered import Answer as Answer
+from textfer.answered import Asked as Asked
+from textfer.answered import sentence_around as sentence_around
 from textfer.batch import Float32
+from textfer.calibration import Calibration
 from textfer.choices import Choices, Normalise, Ranked, per_text
-from textfer.data.tasks.squad import NO_ANSWER, closed_book_inputs, find_padded, squad_inputs
+from textfer.data.tasks.squad import closed_book_inputs, squad_inputs
 from textfer.documents.passages import WINDOW_SLACK, WINDOW_TOKENS, windows
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
-from textfer.merging import Origin, heard, merge
+from textfer.merging import Heard, joined
+from textfer.writing import Write, summaries, translations
 
 R = TypeVar("R")
 Texts: TypeAlias = list[str] | tuple[str, ...]
 Adapter: TypeAlias = str | Sequence[str | None] | None
 """The changes under which the model answers: one name for all texts, or one for each; None = the model as it is."""
-SENTENCE_END = re.compile(r"(?<=[.!?])[\"'”’)\]]*\s+|\n+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """An answer, or none, and where it stands in the text that was read."""
-
-    text: str | None
-    """None = the model says that the text holds no answer."""
-    score: float
-    """The probability that the model gives to writing exactly this; not calibrated."""
-    start: int | None = None
-    """Where the answer stands in the context, in characters; None when it does not stand there word for word."""
-    end: int | None = None
-    evidence: str | None = None
-    """The sentence around it."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """A question as a model that writes reads it."""
-
-    context: str | None
-    parts: tuple[tuple[int, str | None], ...]
-    """(where it begins in the context, text) of every window."""
-    texts: tuple[str, ...]
-    """What is read, window by window."""
-
-    def answer(self, made: Sequence[Generated]) -> Answer:
-        """What was written after each of the texts, as one answer."""
-        return _over_windows(self.context, [(at, text, one) for (at, text), one in zip(self.parts, made, strict=True)])
 
 
 @final
@@ -74,10 +41,17 @@ class TextToText:
     """
 
     def __init__(
-        self, predictor: Predictor, name: str, *, find: Callable[[str], tuple[Path, bool]] | None = None
+        self,
+        predictor: Predictor,
+        name: str,
+        *,
+        find: Callable[[str], tuple[Path, bool]] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.predictor = predictor
         self.name = name
+        self.calibration = calibration
+        """What the shares of its answers from a context mean; of the model as it is, without adapters."""
         self._find = find
         self._switch: Switch | None = None
         self._ends: dict[str, bool] = {}
@@ -86,6 +60,11 @@ class TextToText:
         num = sum(parameter.numel() for parameter in self.predictor.model.parameters())
         adapters = f", adapters {', '.join(self.adapters)}" if self.adapters else ""
         return f"TextToText({self.name!r}, {num:,} parameters{adapters})"
+
+    @property
+    def can(self) -> list[str]:
+        """The methods that this model has something to say by: all, since whatever is asked is text."""
+        return ["answer", "generate", "summarize", "translate", "classify", "score", "embed", "embed_tokens"]
 
     @property
     def adapters(self) -> list[str]:
@@ -141,7 +120,13 @@ class TextToText:
 
     @overload
     def answer(
-        self, question: str, *, context: str | None = None, decoding: Decoding | None = None, adapter: str | None = None
+        self,
+        question: str,
+        *,
+        context: str | None = None,
+        decoding: Decoding | None = None,
+        adapter: str | None = None,
+        candidates: int = 0,
     ) -> Answer: ...
     @overload
     def answer(
@@ -151,6 +136,7 @@ class TextToText:
         context: str | Texts | None = None,
         decoding: Decoding | None = None,
         adapter: Adapter = None,
+        candidates: int = 0,
     ) -> list[Answer]: ...
     def answer(
         self,
@@ -159,25 +145,55 @@ class TextToText:
         context: str | Texts | None = None,
         decoding: Decoding | None = None,
         adapter: Adapter = None,
+        candidates: int = 0,
     ) -> Answer | list[Answer]:
         """The answer to a question about `context`; from memory alone when that is None.
 
         Contexts of any length are read, in overlapping windows where they are longer than what models are trained on
-        (see `merging` for how windows compare), unless `decoding.max_input_tokens` says where to cut them.
+        (see `merging` for how windows compare), unless `decoding.max_input_tokens` says where to cut them. With
+        `candidates` so many of the likeliest answers are listed, one a window at most.
         Errors: ConfigError for an empty question or context, or lists of different lengths.
         """
         questions = [question] if isinstance(question, str) else list(question)
         contexts = [context] * len(questions) if context is None or isinstance(context, str) else list(context)
         if len(contexts) != len(questions):
             raise ConfigError(f"answer: got {len(questions)} questions and {len(contexts)} contexts, expected as many.")
-        asked = [self.asked(one, text, decoding) for one, text in zip(questions, contexts, strict=True)]
-        each = iter(self._made([text for one in asked for text in one.texts], decoding, adapter))
+        names = [adapter] * len(questions) if adapter is None or isinstance(adapter, str) else list(adapter)
+        if len(names) != len(questions):
+            raise ConfigError(f"adapter: got {len(names)} names for {len(questions)} texts, expected one for each.")
+        asked = [
+            self.asked(one, text, decoding, adapter=name, candidates=candidates)
+            for one, text, name in zip(questions, contexts, names, strict=True)
+        ]
+        whose = [name for one, name in zip(asked, names, strict=True) for _ in one.texts]
+        each = iter(self._made([text for one in asked for text in one.texts], decoding, whose))
         answers = [one.answer([next(each) for _ in one.texts]) for one in asked]
         return answers[0] if isinstance(question, str) else answers
 
-    def asked(self, question: str, context: str | None, decoding: Decoding | None = None) -> Asked:
+    def weigh(self, question: str, contexts: Sequence[str], *, decoding: Decoding | None = None) -> list[Heard]:
+        """What it says of every passage, in odds that compare across passages and are not calibrated; see `merging`."""
+        return self.weigh_each([question] * len(contexts), contexts, decoding=decoding)
+
+    def weigh_each(
+        self, questions: Sequence[str], contexts: Sequence[str], *, decoding: Decoding | None = None
+    ) -> list[Heard]:
+        """The same of every question about its own context."""
+        asked = [self.asked(one, text, decoding) for one, text in zip(questions, contexts, strict=True)]
+        each = iter(self._made([text for one in asked for text in one.texts], decoding, None))
+        return [joined(one.said([next(each) for _ in one.texts]), one.starts) for one in asked]
+
+    def asked(
+        self,
+        question: str,
+        context: str | None,
+        decoding: Decoding | None = None,
+        *,
+        adapter: str | None = None,
+        candidates: int = 0,
+    ) -> Asked:
         """The question as the model reads it: once, or once for every window of a long context.
 
+        Scores are calibrated for what was calibrated: answers from a context, not drawn, by the model without adapter.
         Errors: ConfigError for an empty question or context.
         """
         for what, value in (("question", question), ("context", context)):
@@ -185,7 +201,27 @@ class TextToText:
                 raise ConfigError(f"answer: the {what} is empty.")
         parts = self._parts(question, context, decoding)
         texts = [closed_book_inputs(question) if text is None else squad_inputs(question, text) for _, text in parts]
-        return Asked(context=context, parts=tuple(parts), texts=tuple(texts))
+        fitted = adapter is None and context is not None and not (decoding is not None and decoding.sample)
+        return Asked(
+            context=context,
+            parts=tuple(parts),
+            texts=tuple(texts),
+            calibration=self.calibration if fitted else None,
+            candidates=candidates,
+            note=self._cut_off(texts[0], decoding),
+        )
+
+    def _cut_off(self, text: str, decoding: Decoding | None) -> str | None:
+        """What is not read of a text that is cut."""
+        limit = decoding.max_input_tokens if decoding is not None else None
+        if limit is None:
+            return None
+        most = limit if self.predictor.model.max_len is None else min(limit, self.predictor.model.max_len)
+        ends = self.predictor.ends_inputs
+        count = len(self.predictor.tokenizer.encode(text)) + ends
+        if count <= most:
+            return None
+        return f"read the {'first' if ends else 'last'} {most - ends:,} of {count - ends:,} tokens, the question's among them"
 
     def _parts(self, question: str, context: str | None, decoding: Decoding | None) -> list[tuple[int, str | None]]:
         """(where it begins, text) of every window."""
@@ -208,6 +244,84 @@ class TextToText:
         """What the model writes after the text, prefix words and all."""
         made = self._made([text] if isinstance(text, str) else list(text), decoding, adapter)
         return made[0].text if isinstance(text, str) else [one.text for one in made]
+
+    @overload
+    def summarize(
+        self, text: str, *, prefix: str = ..., decoding: Decoding | None = None, adapter: str | None = None
+    ) -> str: ...
+    @overload
+    def summarize(
+        self, text: Texts, *, prefix: str = ..., decoding: Decoding | None = None, adapter: Adapter = None
+    ) -> list[str]: ...
+    def summarize(
+        self,
+        text: str | Texts,
+        *,
+        prefix: str = "summarize: ",
+        decoding: Decoding | None = None,
+        adapter: Adapter = None,
+    ) -> str | list[str]:
+        """A summary of the text, by a model that learnt to write one after `prefix`.
+
+        Of a text that is longer than models read at once the summary of its parts' summaries, unless
+        `decoding.max_input_tokens` says where to cut it; by four beams unless `decoding` says otherwise.
+        Errors: ConfigError for an empty text. Warns where a summary was cut off at `max_new_tokens`.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        write = self._writes(adapter, len(texts))
+        found = summaries(texts, write, self.predictor, prefix=prefix, decoding=decoding)
+        return found[0] if isinstance(text, str) else found
+
+    @overload
+    def translate(
+        self,
+        text: str,
+        *,
+        source: str = ...,
+        target: str = ...,
+        decoding: Decoding | None = None,
+        adapter: str | None = None,
+    ) -> str: ...
+    @overload
+    def translate(
+        self,
+        text: Texts,
+        *,
+        source: str = ...,
+        target: str = ...,
+        decoding: Decoding | None = None,
+        adapter: Adapter = None,
+    ) -> list[str]: ...
+    def translate(
+        self,
+        text: str | Texts,
+        *,
+        source: str = "English",
+        target: str = "German",
+        decoding: Decoding | None = None,
+        adapter: Adapter = None,
+    ) -> str | list[str]:
+        """The text in another language, by a model that learnt it after T5's `translate English to German: `.
+
+        Texts of any length are translated sentence by sentence, as models learn it, with the white space between
+        sentences as it was; whole where `decoding.max_input_tokens` is given. By four beams unless `decoding` says
+        otherwise. Errors: ConfigError for an empty text. Warns where a sentence was cut off at `max_new_tokens`.
+        """
+        texts = [text] if isinstance(text, str) else list(text)
+        write = self._writes(adapter, len(texts))
+        found = translations(texts, write, self.predictor, languages=(source, target), decoding=decoding)
+        return found[0] if isinstance(text, str) else found
+
+    def _writes(self, adapter: Adapter, count: int) -> Write:
+        """Writes under the adapter of the text that a part belongs to."""
+        names = [adapter] * count if adapter is None or isinstance(adapter, str) else list(adapter)
+        if len(names) != count:
+            raise ConfigError(f"adapter: got {len(names)} names for {count} texts, expected one for each.")
+
+        def write(texts: list[str], whose: list[int], decoding: Decoding) -> list[Generated]:
+            return self._made(texts, decoding, [names[number] for number in whose])
+
+        return write
 
     def _made(self, texts: Sequence[str], decoding: Decoding | None, adapter: Adapter) -> list[Generated]:
         def act(numbers: list[int]) -> list[Generated]:
@@ -282,40 +396,3 @@ class TextToText:
 
     def _embedder(self, options: EmbedOptions | None) -> Embedder:
         return Embedder(self.predictor.model, self.predictor.tokenizer, options)
-
-
-def _over_windows(context: str | None, read: Sequence[tuple[int, str | None, Generated]]) -> Answer:
-    """The answer of all windows: (where it begins, text, what was written)."""
-    found = [_located(one.text, math.exp(one.log_prob), text) for _, text, one in read]
-    if len(found) == 1 or context is None:
-        return found[0]
-    said = [heard(one.text, one.score, start=one.start, end=one.end) for one in found]
-    merged = merge(said, [Origin(source=0, offset=offset) for offset, _, _ in read])
-    best = merged.best()
-    if best is None:
-        return Answer(text=None, score=merged.no_answer)
-    if best.start is None or best.end is None:
-        return Answer(text=best.text, score=best.share)
-    start, end = (read[best.passage][0] + at for at in (best.start, best.end))
-    return Answer(text=best.text, score=best.share, start=start, end=end, evidence=sentence_around(context, start, end))
-
-
-def _located(text: str, score: float, context: str | None) -> Answer:
-    text = text.strip()
-    if not text or text.lower() == NO_ANSWER:
-        return Answer(text=None, score=score)
-    place = find_padded(text, context) if context is not None else None
-    if place is None or context is None:
-        return Answer(text=text, score=score)
-    start, end = place
-    return Answer(
-        text=context[start:end], score=score, start=start, end=end, evidence=sentence_around(context, start, end)
-    )
-
-
-def sentence_around(context: str, start: int, end: int) -> str:
-    """The sentence (or sentences) of `context` that hold `start:end`."""
-    cuts = [0, *(match.end() for match in SENTENCE_END.finditer(context)), len(context)]
-    first = max(cut for cut in cuts if cut <= start)
-    last = min(cut for cut in cuts if cut >= end)
-    return context[first:last].strip()

@@ -35,8 +35,10 @@ RANKS: dict[str, float] = {
     **dict.fromkeys(("tokenizers", "metrics", "objectives"), 1),
     **dict.fromkeys(("data", "models"), 2),
     "choices": 2.5,  # what answers are chosen from
-    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging", "answered"), 3),
-    **dict.fromkeys(("training", "evaluate", "suites", "answer", "writing", "open_book", "reader", "tuning", "corpus"), 4),
+    **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging"), 3),
+    **dict.fromkeys(
+        ("training", "evaluate", "suites", "answer", "writing", "open_book", "reader", "answered", "tuning", "corpus"), 4
+    ),
     **dict.fromkeys(
         (
             "recipe",
