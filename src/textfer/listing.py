@@ -99,7 +99,7 @@ def embedded() -> list[dict[str, Any]]:
     """One row a model whose weights come with the package."""
     from textfer.models.packed import embedded_models  # tensors are imported with it, and they take a second
 
-    columns = ("name", "num_parameters", "bits", "num_bytes", "licence", "summary")
+    columns = ("name", "num_parameters", "bits", "num_bytes", "licence", "state", "can", "summary")
     return [{column: row.get(column, "") for column in columns} for row in embedded_models()]
 
 

@@ -16,6 +16,7 @@ from textfer.cli.compare import compare
 from textfer.cli.embedding import embed
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
+from textfer.cli.packing import pack
 from textfer.cli.preparing import prepare
 from textfer.cli.running import quickstart, train, verify_resume
 from textfer.cli.sources import index_folder, search
@@ -72,6 +73,7 @@ for command in (
     vectors,
     compare,
     verify_resume,
+    pack,
     doctor,
 ):
     cli.add_command(command)

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from textfer.cli.parts import beams_option, cut_option, json_option, model_option, print_json, stdin_lines
+from textfer.cli.parts import (
+    READER,
+    WRITER,
+    beams_option,
+    chosen_model,
+    chosen_model_option,
+    cut_option,
+    json_option,
+    print_json,
+    stdin_lines,
+)
+from textfer.cli.prompt import on_terminal, questions, staying
 from textfer.cli.sources import index_option, open_folder, show_reading
 from textfer.errors import ConfigError
 
@@ -27,7 +38,7 @@ if TYPE_CHECKING:
     "--docs", type=click.Path(path_type=Path), metavar="DIR", help="A folder of documents; it is indexed first."
 )
 @click.option("--closed-book", is_flag=True, help="Answer from what the model remembers.")
-@model_option
+@chosen_model_option
 @click.option(
     "--passages", "count", type=click.IntRange(1), help="Passages read at most.  [default: 10 of --docs, else 64]"
 )
@@ -42,7 +53,7 @@ def ask(
     files: Sequence[Path],
     docs: Path | None,
     closed_book: bool,
-    model: str,
+    model: str | None,
     count: int | None,
     min_score: float,
     place: Path | None,
@@ -50,7 +61,7 @@ def ask(
     max_input_tokens: int | None,
     as_json: bool,
 ) -> None:
-    """Answer a QUESTION about a text, from documents or from memory; without a QUESTION, one question a line.
+    """Answer a QUESTION about a text, from documents or from memory; without a QUESTION, a prompt.
 
     Texts of any length are read in passages. The answer comes with its file, its page or line, and its sentence.
     """
@@ -70,21 +81,21 @@ def ask(
     from textfer.open_book import FOUND_PASSAGES, TEXT_PASSAGES, text_index
     from textfer.open_book import ask as read_and_answer
 
-    reader = load(model)
+    reader = load(chosen_model(model, *((WRITER,) if closed_book else (READER, WRITER))))
     decoding = Decoding(beams=beams, max_input_tokens=max_input_tokens)
     index = folder or (text_index(documents, reader.predictor.tokenizer) if documents else None)
     most = count or (FOUND_PASSAGES if folder else TEXT_PASSAGES)
-    for one in [question] if question is not None else stdin_lines("question> "):
-        if not one.strip():
-            continue
-        if index is None:
-            _show_answer(reader.answer(one.strip(), decoding=decoding), as_json)
-            continue
-        found = read_and_answer(reader, index, one.strip(), count=most, min_score=min_score, decoding=decoding)
-        if as_json:
-            click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
-        else:
-            show_reading(found, with_path=context is None)
+    typed = question is None and on_terminal()
+    for one in [question.strip()] if question is not None else questions("question> "):
+        with staying(where=typed):
+            if index is None:
+                _show_answer(reader.answer(one, decoding=decoding), as_json)
+                continue
+            found = read_and_answer(reader, index, one, count=most, min_score=min_score, decoding=decoding)
+            if as_json:
+                click.echo(json.dumps(found.as_dict(), ensure_ascii=False))
+            else:
+                show_reading(found, with_path=context is None)
         sys.stdout.flush()  # whoever sent the question through a pipe waits for this line
 
 
@@ -111,7 +122,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 
 @click.command()
 @click.argument("texts", nargs=-1)
-@model_option
+@chosen_model_option
 @click.option("--task", "prefix", default="", help="Prefix words put before every text, such as 'summarize:'.")
 @click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
 @beams_option
@@ -125,7 +136,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 @json_option
 def generate(
     texts: Sequence[str],
-    model: str,
+    model: str | None,
     prefix: str,
     max_new_tokens: int,
     beams: int,
@@ -160,7 +171,7 @@ def generate(
     if not any(text.strip() for text in inputs):
         raise ConfigError("generate: no text. Give some, or lines on stdin.")
     words = [f"{prefix} {text}" if prefix else text for text in inputs if text.strip()]
-    found = iter(load(model).generate(words, decoding=decoding))
+    found = iter(load(chosen_model(model, WRITER)).generate(words, decoding=decoding))
     outputs = [(text, next(found) if text.strip() else "") for text in inputs]
     if as_json:
         print_json({"outputs": [{"input": text, "output": output} for text, output in outputs]})

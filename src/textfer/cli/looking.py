@@ -14,6 +14,8 @@ from textfer.errors import ConfigError
 
 MAX_WIDTH = 46
 """Characters of a column that others stand under; a longer value pushes the rest of its line along."""
+UNITS = {"num_parameters": (10**6, "M parameters"), "num_bytes": (1 << 20, "MiB"), "bits": (1, "bits")}
+"""Of numbers that need words beside them, for people."""
 
 
 @click.command()
@@ -135,6 +137,9 @@ def _show_rows(rows: list[dict[str, Any]], *, whole: bool) -> None:
 
 
 def _plain(value: object, key: str = "") -> str:
+    if key in UNITS and isinstance(value, int):
+        unit, words = UNITS[key]
+        return f"{value / unit:,.1f} {words}" if unit > 1 else f"{value} {words}"
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(one)}" for name, one in value.items())
     if isinstance(value, bool):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from textfer.errors import DataError
+from textfer.errors import ConfigError, DataError
 
 data_option = click.option(
     "--data",
@@ -20,10 +20,33 @@ data_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 model_option = click.option("--model", required=True, help="A run folder, a hub-format folder or a hub name.")
+READER, WRITER = "starter-reader", "starter-t5"
+"""Models that come with the package: one that points at answers, one that writes them."""
+chosen_model_option = click.option(
+    "--model", help="A run folder, a hub-format folder or a hub name.  [default: the package's starter models]"
+)
 beams_option = click.option("--beams", default=1, show_default=True, type=click.IntRange(1), help="1 = greedy.")
 cut_option = click.option(
     "--max-input-tokens", type=click.IntRange(2), help="Longer inputs lose their end.  [default: nothing is cut]"
 )
+
+
+def chosen_model(model: str | None, *defaults: str) -> str:
+    """The model that was asked for, else the first of these that lies in the package.
+
+    Errors: ConfigError where none does.
+    """
+    if model is not None:
+        return model
+    from textfer.models.packed import embedded_folder  # tensors are imported with it, and they take a second
+
+    found = next((name for name in defaults if embedded_folder(name) is not None), None)
+    if found is None:
+        raise ConfigError(
+            f"--model: got none, and {' or '.join(defaults)} is not in this copy of textfer. Name a run folder, a "
+            "hub-format folder or a hub name; `textfer show models` lists what is here."
+        )
+    return found
 
 
 def print_json(value: object) -> None:

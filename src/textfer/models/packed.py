@@ -63,12 +63,19 @@ def restored(whole: Tensor, scales: Tensor) -> Tensor:
 
 
 def pack_model(
-    folder: Path, out: Path, *, bits: Bits = 8, tokenizer: Path | None = None, about: Mapping[str, Any] | None = None
+    folder: Path,
+    out: Path,
+    *,
+    bits: Bits = 8,
+    tokenizer: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+    papers: Mapping[str, str] | None = None,
 ) -> int:
     """Writes the model of a folder into `out`, small; returns its bytes, all files together.
 
     `tokenizer`: its vocabulary's folder; None = what lies in the folder or beside it. `about` goes into the manifest:
-    summary, licence, what it was made of.
+    summary, licence, what it was made of. `papers`: file → text of LICENSE, NOTICE and card.md, in place of those that
+    lie in the folder.
 
     Errors: ConfigError where it is larger than a model in the package may be, or `out` is there.
     """
@@ -89,6 +96,8 @@ def pack_model(
     try:
         write_model(work, config, tensors, max_shard_bytes=SHARD_BYTES)
         _copy_beside(folder, tokenizer, work)
+        for name, text in (papers or {}).items():
+            (work / name).write_text(text, encoding="utf-8")
         record = {
             "format": FORMAT,
             "bits": bits,
@@ -97,6 +106,8 @@ def pack_model(
             "files": {str(path.relative_to(work)): _digest(path) for path in sorted(work.rglob("*")) if path.is_file()},
         }
         (work / MANIFEST).write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for path in work.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)  # whoever installs the package, all may read it
         work.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -148,12 +159,20 @@ def embedded_folder(name: str) -> Path | None:
 
 
 def embedded_models() -> list[dict[str, Any]]:
-    """What is known of each model in the package, its name first, without digests."""
+    """What is known of each model in the package, its name first, without digests.
+
+    `state` is "whole", or what is wrong with its files.
+    """
     found = []
     for path in sorted(EMBEDDED_DIR.glob(f"*/{MANIFEST}")):
-        record = {key: value for key, value in read_manifest(path.parent).items() if key not in ("format", "files")}
-        size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
-        found.append({"name": path.parent.name, "num_bytes": size, **record})
+        folder, record, state = path.parent, {}, "whole"
+        try:
+            record = {key: value for key, value in read_manifest(folder).items() if key not in ("format", "files")}
+            check_digests(folder)
+        except CheckpointError as error:
+            state = str(error)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        found.append({"name": folder.name, "num_bytes": size, **record, "state": state})
     return found
 
 
