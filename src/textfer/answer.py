@@ -221,7 +221,8 @@ class TextToText:
         count = len(self.predictor.tokenizer.encode(text)) + ends
         if count <= most:
             return None
-        return f"read the {'first' if ends else 'last'} {most - ends:,} of {count - ends:,} tokens, the question's among them"
+        which = "first" if ends else "last"
+        return f"read the {which} {most - ends:,} of {count - ends:,} tokens, the question's among them"
 
     def _parts(self, question: str, context: str | None, decoding: Decoding | None) -> list[tuple[int, str | None]]:
         """(where it begins, text) of every window."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from textfer.calibration import Calibration
 from textfer.config import Options
 
 Kind = Literal["class", "number", "span", "tag", "choice"]
@@ -25,6 +26,8 @@ class Head(Options):
     threshold: float | None = None
     """span: "no answer" is said when its score exceeds the best answer's by more than this; None = never. It is 0 for
     heads that have learnt from questions without an answer, until it is tuned."""
+    calibration: Calibration | None = None
+    """span: what the shares of its answers mean, where that was fitted (`textfer tune`)."""
     max_len: int | None = None
     """Tokens of the longest reading in training, marks included; None = not known."""
 

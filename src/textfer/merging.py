@@ -15,16 +15,16 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-SURE = math.log(1e9)
-"""No odds are higher: a reader that leaves nothing to "no answer" is not thereby infinitely sure."""
+from textfer.calibration import SURE, log_odds
+
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 NO_WORD = re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class Named:
     """An answer that a reader found in a passage."""
 
     text: str
@@ -39,7 +39,7 @@ class Candidate:
 class Heard:
     """What a reader said of one passage."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Named, ...]
     none: bool = False
     """The reader decided that the passage holds no answer; candidates are then only alternatives."""
     other: float = 0.0
@@ -85,19 +85,11 @@ class Merged:
         return next((one for one in self.answers if one.offered and one.share >= min_share), None)
 
 
-def odds_of(probability: float) -> float:
-    """The log odds of an answer whose share of everything a reader could say is `probability`."""
-    rest = max(1.0 - probability, 0.0)
-    if probability <= 0.0:
-        return -SURE
-    return min(SURE, math.log(probability) - math.log(rest)) if rest > 0.0 else SURE
-
-
 def heard(text: str | None, probability: float, *, start: int | None = None, end: int | None = None) -> Heard:
     """What a reader said that gives one answer with its probability; None for "no answer"."""
     if text is None:
-        return Heard(candidates=(), none=True, other=math.exp(-odds_of(probability)))
-    return Heard(candidates=(Candidate(text=text, log_odds=odds_of(probability), start=start, end=end),))
+        return Heard(candidates=(), none=True, other=math.exp(-log_odds(probability)))
+    return Heard(candidates=(Named(text=text, log_odds=log_odds(probability), start=start, end=end),))
 
 
 def merge(passages: Sequence[Heard], origins: Sequence[Origin]) -> Merged:
@@ -126,6 +118,27 @@ def merge(passages: Sequence[Heard], origins: Sequence[Origin]) -> Merged:
         )
     weighed.sort(key=lambda one: (-one.share, one.passage, one.start or 0))
     return Merged(answers=tuple(_apart(weighed, origins)), no_answer=math.exp(-top) / whole)
+
+
+def merge_windows(said: Sequence[Heard], starts: Sequence[int]) -> Merged:
+    """The answers of all windows of one text; `starts` says where each begins. Their places are those in the text."""
+    merged = merge(said, [Origin(source=0, offset=start) for start in starts])
+    placed = [
+        one if one.start is None or one.end is None else replace(one, start=one.start + at, end=one.end + at)
+        for one, at in ((one, starts[one.passage]) for one in merged.answers)
+    ]
+    return replace(merged, answers=tuple(placed))
+
+
+def joined(said: Sequence[Heard], starts: Sequence[int]) -> Heard:
+    """What was heard of all windows of one text, as if it had been read at once."""
+    named = [
+        one if one.start is None or one.end is None else replace(one, start=one.start + at, end=one.end + at)
+        for passage, at in zip(said, starts, strict=True)
+        for one in passage.candidates
+    ]
+    others = sum(one.other for one in said)
+    return Heard(candidates=tuple(named), none=all(one.none for one in said), other=others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from textfer.answer import Answer
+from textfer.answered import Answer, answer_score, no_answer_score
+from textfer.calibration import Calibration
 from textfer.documents.document import Document, Place
 from textfer.documents.index import Hit, Index, open_index
 from textfer.documents.passages import windows
@@ -50,7 +51,8 @@ class Sourced:
 
     text: str
     score: float
-    """Its share among all answers of all passages read, and "no answer"."""
+    """Where the reading is `calibrated`, how likely it is right; else its share among all answers of all passages read,
+    and "no answer"."""
     path: str
     title: str
     place: Place
@@ -86,11 +88,13 @@ class Reading:
     answer: Sourced | None
     """None = no answer in what was read."""
     no_answer: float
-    """The share of "no answer"."""
+    """How likely there is none, or where that is not calibrated the share of "no answer"."""
     alternatives: tuple[Sourced, ...]
     num_read: int
     num_passages: int
     """All that there are."""
+    calibrated: bool = False
+    """Whether the score of what is said was fitted to how often such answers are right."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -99,6 +103,7 @@ class Reading:
         return {
             **best,
             "no_answer": self.no_answer,
+            "calibrated": self.calibrated,
             "alternatives": [one.as_dict() for one in self.alternatives],
             "read": self.num_read,
             "passages": self.num_passages,
@@ -125,7 +130,8 @@ def ask(
 ) -> Reading:
     """The answer of an index's passages: of all of them where they are at most `count`, else of those found by words.
 
-    An answer that is less likely than `min_score` is not given. Errors: ConfigError for an empty question.
+    An answer that is less likely than `min_score` is not given. Scores are calibrated where the reader's are.
+    Errors: ConfigError for an empty question.
     """
     if not question.strip():
         raise ConfigError("ask: the question is empty.")
@@ -133,14 +139,26 @@ def ask(
     hits = index.everything() if num_passages <= count else index.search(question, count=count)
     said = _read(reader, question, hits, decoding)
     merged = merge(said, [Origin(source=hit.path, offset=hit.start) for hit in hits])
-    best = merged.best(min_share=min_score)
+    calibration = _calibration(reader, decoding) if hits else None
+    best = merged.best()
+    if best is not None and answer_score(best.share, calibration) < min_score:
+        best = None
+    no_answer, none_fitted = no_answer_score(merged, calibration)
     return Reading(
-        answer=_sourced(best, hits) if best else None,
-        no_answer=merged.no_answer,
-        alternatives=_alternatives(merged, best, hits),
+        answer=_sourced(best, hits, calibration) if best else None,
+        no_answer=no_answer,
+        alternatives=_alternatives(merged, best, hits, calibration),
         num_read=len(hits),
         num_passages=num_passages,
+        calibrated=calibration is not None if best else none_fitted,
     )
+
+
+def _calibration(reader: Reader | Weigher, decoding: Decoding | None) -> Calibration | None:
+    """What the shares of the reader's answers mean; of answers that are drawn at random nothing is known."""
+    found = getattr(reader, "calibration", None)
+    drawn = decoding is not None and decoding.sample
+    return found if isinstance(found, Calibration) and isinstance(reader, Weigher) and not drawn else None
 
 
 def _read(reader: Reader | Weigher, question: str, hits: Sequence[Hit], decoding: Decoding | None) -> list[Heard]:
@@ -153,12 +171,14 @@ def _read(reader: Reader | Weigher, question: str, hits: Sequence[Hit], decoding
     return [heard(one.text, one.score, start=one.start, end=one.end) for one in answers]
 
 
-def _alternatives(merged: Merged, best: Weighed | None, hits: Sequence[Hit]) -> tuple[Sourced, ...]:
+def _alternatives(
+    merged: Merged, best: Weighed | None, hits: Sequence[Hit], calibration: Calibration | None
+) -> tuple[Sourced, ...]:
     others = [one for one in merged.answers if one is not best and one.share >= MIN_ALTERNATIVE]
-    return tuple(_sourced(one, hits) for one in others[:MAX_ALTERNATIVES])
+    return tuple(_sourced(one, hits, calibration) for one in others[:MAX_ALTERNATIVES])
 
 
-def _sourced(one: Weighed, hits: Sequence[Hit]) -> Sourced:
+def _sourced(one: Weighed, hits: Sequence[Hit], calibration: Calibration | None) -> Sourced:
     hit = hits[one.passage]
     if one.start is None or one.end is None:
         place, evidence = hit.place(), hit.text
@@ -169,7 +189,7 @@ def _sourced(one: Weighed, hits: Sequence[Hit]) -> Sourced:
         start, end = hit.start + one.start, hit.start + one.end
     return Sourced(
         text=one.text,
-        score=one.share,
+        score=answer_score(one.share, calibration),
         path=hit.path,
         title=hit.title,
         place=place,

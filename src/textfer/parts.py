@@ -14,6 +14,7 @@ from textfer.adapt import make_method
 from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
 from textfer.answer import TextToText
 from textfer.batch import Specials
+from textfer.calibration import read_calibration
 from textfer.data.headed import Framing, HeadedExamples, Labelled, head_of, heads_of, hold_out, load_learnt, read_all
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.data.mixing import mixing_rates
@@ -65,7 +66,8 @@ def load(
     writer = as_generator(model.eval(), where=name)
     writer.lay_for_generation()
     predictor = Predictor(writer, tokenizer, ends_inputs=was_taught_ends(name, writer.layout))
-    found = TextToText(predictor, name, find=partial(_changes_folder, predictor=predictor))
+    find = partial(_changes_folder, predictor=predictor)
+    found = TextToText(predictor, name, find=find, calibration=read_calibration(folder))
     for adapter, path in (adapters or {}).items():
         found.add_adapter(adapter, path)
     return found

@@ -63,6 +63,8 @@ class Found:
     """The share of "no answer", where that may be said."""
     says_none: bool = False
     """Whether `text` is no text but says that there is no answer."""
+    num_windows: int = 1
+    """Windows in which a span head read the text."""
     entities: tuple[Span, ...] = ()
     """What a tag head found, in order."""
 
@@ -251,6 +253,7 @@ class Teller:
             no_answer_prob=probs[-1] if self.may_be_none else None,
             no_answer=float(gap),
             says_none=says_none,
+            num_windows=len(read),
         )
 
     def _tags(self, example: Example, read: Sequence[Read], said: Sequence[NDArray[np.int64]]) -> Found:

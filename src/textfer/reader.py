@@ -8,17 +8,19 @@ from typing import NoReturn, TypeAlias, final, overload
 
 import numpy as np
 
-from textfer.answer import Answer, Texts, sentence_around
+from textfer.answer import Texts
+from textfer.answered import Answer, answer_of
 from textfer.batch import Example, Float32
+from textfer.calibration import SURE, Calibration
 from textfer.choices import Ranked
+from textfer.data.framing import MAX_QUESTION
 from textfer.data.source import Source
 from textfer.data.task import Task
-from textfer.data.tasks.squad import NO_ANSWER
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
 from textfer.heads import Head, Kind
-from textfer.merging import SURE, Candidate, Heard
+from textfer.merging import Heard, Named, merge_windows
 from textfer.read import Found, HeadPredictor, told
 
 Text: TypeAlias = str | tuple[str, ...]
@@ -65,17 +67,35 @@ class TextReader:
         """What it can say."""
         return list(self.predictor.model.kinds.values())
 
-    @overload
-    def answer(self, question: str, *, context: str | None = None, decoding: Decoding | None = None) -> Answer: ...
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the shares of its answers mean; None where it was not fitted, or the model finds none."""
+        return next((head.calibration for head in self.heads if head.kind == "span"), None)
+
     @overload
     def answer(
-        self, question: Texts, *, context: str | Texts | None = None, decoding: Decoding | None = None
+        self, question: str, *, context: str | None = None, decoding: Decoding | None = None, candidates: int = 0
+    ) -> Answer: ...
+    @overload
+    def answer(
+        self,
+        question: Texts,
+        *,
+        context: str | Texts | None = None,
+        decoding: Decoding | None = None,
+        candidates: int = 0,
     ) -> list[Answer]: ...
     def answer(
-        self, question: str | Texts, *, context: str | Texts | None = None, decoding: Decoding | None = None
+        self,
+        question: str | Texts,
+        *,
+        context: str | Texts | None = None,
+        decoding: Decoding | None = None,
+        candidates: int = 0,
     ) -> Answer | list[Answer]:
         """The stretch of `context` that answers the question; contexts of any length are read in windows.
 
+        With `candidates` so many of the likeliest answers are listed, of different places.
         Errors: ConfigError without a context, for an empty question or context, lists of different lengths, or a way of
         writing (`decoding`), of which only `max_input_tokens` and `batch_size` mean something here.
         """
@@ -84,7 +104,17 @@ class TextReader:
             raise ConfigError("answer: no context, and this model only finds answers in one. Give a text.")
         contexts = [context] * len(questions) if isinstance(context, str) else list(context)
         found = self._asked(questions, contexts, decoding)
-        answers = [_answer(one, text) for one, text in zip(found, contexts, strict=True)]
+        answers = [
+            answer_of(
+                merge_windows([heard_of(one)], [0]),
+                text,
+                calibration=self.calibration,
+                candidates=candidates,
+                num_read=one.num_windows,
+                note=self._cut_off(question),
+            )
+            for question, one, text in zip(questions, found, contexts, strict=True)
+        ]
         return answers[0] if isinstance(question, str) else answers
 
     def weigh(self, question: str, contexts: Sequence[str], *, decoding: Decoding | None = None) -> list[Heard]:
@@ -94,7 +124,20 @@ class TextReader:
         """
         found = self._asked([question] * len(contexts), list(contexts), decoding)
         top = max((one.spans[0].score for one in found if one.spans), default=0.0)
-        return [_heard(one, top) for one in found]
+        return [heard_of(one, top=top) for one in found]
+
+    def weigh_each(
+        self, questions: Sequence[str], contexts: Sequence[str], *, decoding: Decoding | None = None
+    ) -> list[Heard]:
+        """The same of every question about its own context."""
+        return [heard_of(one) for one in self._asked(list(questions), list(contexts), decoding)]
+
+    def _cut_off(self, question: str) -> str | None:
+        """What is not read of a question that is too long."""
+        if len(question) <= MAX_QUESTION:
+            return None
+        count = len(self.predictor.tokenizer.encode_places(question)[0])
+        return f"read the first {MAX_QUESTION} of the question's {count:,} tokens" if count > MAX_QUESTION else None
 
     def _asked(self, questions: list[str], contexts: list[str], decoding: Decoding | None) -> list[Found]:
         """What the head says of every question about its context."""
@@ -237,23 +280,16 @@ def _ranked(found: Found, words: Sequence[str]) -> Ranked:
     return Ranked(choice=found.text, probs=dict(zip(words, probs, strict=True)), log_probs=found.log_probs)
 
 
-def _answer(found: Found, context: str) -> Answer:
-    if found.text == NO_ANSWER and (found.says_none or not found.spans):
-        return Answer(text=None, score=found.probs[-1] if found.probs else 1.0)
-    best = found.spans[0]
-    evidence = sentence_around(context, best.start, best.end)
-    return Answer(text=best.text, score=found.probs[0], start=best.start, end=best.end, evidence=evidence)
-
-
-def _heard(found: Found, top: float) -> Heard:
-    """One passage; `top` is the best score of all of them."""
+def heard_of(found: Found, *, top: float | None = None) -> Heard:
+    """What was said of one passage; `top`: the best score of all passages that are compared, else of this one."""
     if not found.spans:
         return Heard(candidates=(), none=True)
+    best = found.spans[0].score
     learnt_none = len(found.probs) > len(found.spans)
-    zero = found.spans[0].score + found.no_answer if learnt_none else top - SURE / 2
+    zero = best + found.no_answer if learnt_none else (best if top is None else top) - SURE / 2
     return Heard(
         candidates=tuple(
-            Candidate(text=one.text, log_odds=one.score - zero, start=one.start, end=one.end) for one in found.spans
+            Named(text=one.text, log_odds=one.score - zero, start=one.start, end=one.end) for one in found.spans
         ),
         none=found.says_none,
     )

@@ -69,7 +69,8 @@ def test_no_answer(written: str) -> None:
     qa, _ = reader(written)
     answer = qa.answer("Where?", context=CONTEXT)
     assert answer == Answer(text=None, score=pytest.approx(0.25))
-    assert answer.as_dict() == {"text": None, "score": answer.score, "start": None, "end": None, "evidence": None}
+    nowhere = {"start": None, "end": None, "evidence": None, "calibrated": False, "candidates": [], "note": None}
+    assert answer.as_dict() == {"text": None, "score": answer.score, "num_read": 1, "num_passages": 1, **nowhere}
 
 
 def test_what_the_model_reads() -> None:

@@ -12,7 +12,9 @@ from typing import Any, cast
 import pytest
 
 from textfer.answer import TextToText
+from textfer.calibration import Calibration, Scale
 from textfer.generate import Decoding, Generated, Predictor
+from textfer.merging import merge_windows
 from textfer.tokenizers import load_tokenizer
 
 FILLER = "Nobody knows what the rook number {} thinks of the weather in spring. "
@@ -26,6 +28,7 @@ class Writer:
         self.tokenizer = load_tokenizer(str(vocabulary))
         self.model = SimpleNamespace(max_len=max_len)
         self.none = none
+        self.ends_inputs = True
         self.read: list[str] = []
 
     def generate(self, texts: Sequence[str], decoding: Decoding | None = None) -> list[Generated]:
@@ -37,8 +40,8 @@ class Writer:
         ]
 
 
-def reader(writer: Any) -> TextToText:
-    return TextToText(cast(Predictor, writer), "writer")
+def reader(writer: Any, calibration: Calibration | None = None) -> TextToText:
+    return TextToText(cast(Predictor, writer), "writer", calibration=calibration)
 
 
 def long_text(*owners: int, num: int = 120) -> str:
@@ -91,8 +94,64 @@ def test_a_text_that_fits_is_read_whole(vocabulary: Path) -> None:
 
 def test_who_says_where_to_cut_gets_no_windows(vocabulary: Path) -> None:
     writer = Writer(vocabulary)
-    reader(writer).answer("Who?", context=long_text(), decoding=Decoding(max_input_tokens=100))
+    found = reader(writer).answer("Who?", context=long_text(), decoding=Decoding(max_input_tokens=100))
     assert len(writer.read) == 1
+    count = len(writer.tokenizer.encode(writer.read[0]))
+    assert found.note == f"read the first 99 of {count:,} tokens, the question's among them"
+    writer.ends_inputs = False
+    found = reader(writer).answer("Who?", context=long_text(), decoding=Decoding(max_input_tokens=100))
+    assert found.note == f"read the last 100 of {count:,} tokens, the question's among them"
+    assert reader(writer).answer("Who?", context="Short.", decoding=Decoding(max_input_tokens=100)).note is None
+
+
+def test_candidates_of_all_windows(vocabulary: Path) -> None:
+    text = long_text(20) + "\n\n" + long_text(90).replace("Maud Hale", "Elin Moor")
+    writer = Writer(vocabulary)
+    found = reader(writer).answer(["Who?", "Whose?"], context=text, candidates=5)
+    for one in found:
+        assert [(some.text, some.start) for some in one.candidates] == [
+            ("Maud Hale", text.index("Maud Hale")),
+            ("Elin Moor", text.index("Elin Moor")),
+        ]
+        assert [text[some.start : some.end] for some in one.candidates] == ["Maud Hale", "Elin Moor"]
+        assert one.candidates[1].evidence == OWNER.strip().replace("Maud Hale", "Elin Moor")
+        assert (one.text, one.score, one.evidence) == (one.candidates[0].text, one.candidates[0].score, OWNER.strip())
+        assert one.num_read == one.num_passages == len(writer.read) / 2
+    assert reader(writer).answer("Who?", context=text, candidates=1).candidates == found[0].candidates[:1]
+    assert [some["text"] for some in found[0].as_dict()["candidates"]] == ["Maud Hale", "Elin Moor"]
+
+
+def test_what_scores_mean_is_said(vocabulary: Path) -> None:
+    scale = Scale(temperature=2.0, bias=-0.5)
+    known = Calibration(answer=scale, num_questions=50, fitted_on="squad")
+    text = long_text(70)
+    raw = reader(Writer(vocabulary)).answer("Who?", context=text, candidates=1)
+    found = reader(Writer(vocabulary), known).answer("Who?", context=text, candidates=1)
+    assert (raw.calibrated, found.calibrated, found.text) == (False, True, raw.text)
+    assert found.score == found.candidates[0].score == pytest.approx(scale(raw.score))
+    none = reader(Writer(vocabulary), known).answer("Who?", context=long_text())
+    assert not none.calibrated, "nothing is known of no answer"
+    whole = known.model_copy(update={"no_answer": Scale(temperature=3.0)})
+    fitted = reader(Writer(vocabulary), whole).answer("Who?", context=long_text())
+    assert fitted.calibrated
+    assert fitted.score == pytest.approx(Scale(temperature=3.0)(none.score))
+    drawn = reader(Writer(vocabulary), whole).answer("Who?", context=text, decoding=Decoding(sample=True))
+    memory = reader(Writer(vocabulary), whole).answer("Who?")
+    assert (drawn.calibrated, memory.calibrated) == (False, False)
+
+
+def test_what_is_weighed_is_not_calibrated(vocabulary: Path) -> None:
+    known = Calibration(answer=Scale(temperature=2.0), num_questions=50, fitted_on="squad")
+    text = long_text(70)
+    said = reader(Writer(vocabulary), known).weigh("Who?", [text, "Nothing here."])
+    assert [(one.text, one.start) for one in said[0].candidates] == [("Maud Hale", text.index("Maud"))] * len(
+        said[0].candidates
+    )
+    assert said[0].candidates[0].log_odds == pytest.approx(math.log(4))
+    assert (said[0].none, said[1].none, said[1].candidates) == (False, True, ())
+    merged = merge_windows(said[:1], [0])
+    raw = reader(Writer(vocabulary)).answer("Who?", context=text)
+    assert merged.answers[0].share == pytest.approx(raw.score)
 
 
 def test_windows_fit_models_of_few_positions(vocabulary: Path) -> None:

@@ -41,7 +41,7 @@ def test_bins_by_hand() -> None:
     assert expected_calibration_error(scores, right, num_bins=2) == pytest.approx(100 * (0.25 + 0.3) / 2)
     assert reliability(scores, right, num_bins=10)[0] == Bin(0.0, 0.1, 1, 0.0, 0.0)
     found = reliability([0.9, 0.1, 0.2], [True, False, True], num_bins=2, equal_mass=True)
-    assert [(one.low, one.high, one.count, one.share_right) for one in found] == [(0.1, 0.2, 2, 0.5), (0.9, 0.9, 1, 1)]
+    assert [(one.low, one.high, one.num_answers, one.share_right) for one in found] == [(0.1, 0.2, 2, 0.5), (0.9, 0.9, 1, 1)]
     assert brier(scores, right) == pytest.approx((0 + 0.25 + 0.36 + 0) / 4)
 
 
@@ -49,10 +49,10 @@ def test_bins_by_hand() -> None:
 def test_bins_hold_every_answer_once(equal_mass: bool) -> None:
     scores, right = drawn(337)
     bins = reliability(scores, right, num_bins=15, equal_mass=equal_mass)
-    assert sum(one.count for one in bins) == 337
-    assert sum(one.count * one.share_right for one in bins) == pytest.approx(sum(right))
+    assert sum(one.num_answers for one in bins) == 337
+    assert sum(one.num_answers * one.share_right for one in bins) == pytest.approx(sum(right))
     if equal_mass:
-        assert {one.count for one in bins} == {22, 23}
+        assert {one.num_answers for one in bins} == {22, 23}
 
 
 def test_as_scikit_learn_bins() -> None:

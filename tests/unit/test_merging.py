@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textfer.merging import SURE, Candidate, Heard, Merged, Origin, heard, merge, odds_of
+from textfer.calibration import SURE, log_odds
+from textfer.merging import Heard, Merged, Named, Origin, heard, joined, merge, merge_windows
 
 
 def alone(*said: Heard) -> Merged:
@@ -20,7 +21,7 @@ def spans(*found: tuple[str, float, int], none: bool = False, other: float = 0.0
     """What a reader of spans says: (text, logit above that of "no answer", start)."""
     return Heard(
         candidates=tuple(
-            Candidate(text=text, log_odds=above, start=start, end=start + len(text)) for text, above, start in found
+            Named(text=text, log_odds=above, start=start, end=start + len(text)) for text, above, start in found
         ),
         none=none,
         other=other,
@@ -159,9 +160,9 @@ def test_shares_are_a_distribution(logits: list[list[float]]) -> None:
 
 
 def test_a_reader_that_leaves_nothing_to_no_answer_is_not_infinitely_sure() -> None:
-    assert odds_of(1.0) == SURE
-    assert odds_of(0.0) == -SURE
-    assert odds_of(1.0 + 1e-9) == SURE
+    assert log_odds(1.0) == SURE
+    assert log_odds(0.0) == -SURE
+    assert log_odds(1.0 + 1e-9) == SURE
     assert alone(heard("Rome", 1.0), heard("Oslo", 1.0)).answers[0].share == pytest.approx(0.5)
     assert alone(heard(None, 0.0)).no_answer == pytest.approx(1e-9)
 
@@ -169,3 +170,28 @@ def test_a_reader_that_leaves_nothing_to_no_answer_is_not_infinitely_sure() -> N
 def test_nothing_was_read() -> None:
     found = merge([], [])
     assert (found.answers, found.no_answer, found.best()) == ((), 1.0, None)
+
+
+# ---- windows of one text
+
+
+def test_places_of_windows_are_places_of_the_text() -> None:
+    said = [spans(("Rome", 1.0, 60)), spans(("Rome", 2.0, 10), ("Oslo", 0.0, 30)), heard("in two words", 0.3)]
+    found = merge_windows(said, [0, 50, 90])
+    assert [(one.text, one.start, one.end, one.num_places) for one in found.answers] == [
+        ("Rome", 60, 64, 1),
+        ("Oslo", 80, 84, 1),
+        ("in two words", None, None, 1),
+    ]
+    once = merge([joined(said, [0, 50, 90])], [Origin(source=0, offset=0)])
+    assert [(one.text, one.start, one.share) for one in once.answers] == [
+        (one.text, one.start, pytest.approx(one.share)) for one in found.answers
+    ]
+    assert once.no_answer == pytest.approx(found.no_answer)
+
+
+def test_windows_that_all_say_none_are_joined_to_none() -> None:
+    none = joined([heard(None, 0.8), heard(None, 0.9)], [0, 40])
+    assert none.none
+    assert none.other == pytest.approx(0.25 + 1 / 9)
+    assert not joined([heard(None, 0.8), heard("Rome", 0.9)], [0, 40]).none

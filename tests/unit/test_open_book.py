@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from papers import pdf
 
-from textfer.answer import Answer
+from textfer.answered import Answer
+from textfer.calibration import Calibration, Scale
 from textfer.documents.index import Index, open_index
 from textfer.documents.read import parse
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
-from textfer.merging import Candidate, Heard
+from textfer.merging import Heard, Named
 from textfer.open_book import Reader, Weigher, ask, text_index
 from textfer.tokenizers import load_tokenizer
 
@@ -50,7 +51,7 @@ class Scales:
         return [
             Heard(
                 candidates=tuple(
-                    Candidate(text=match[0], log_odds=2.0 - number, start=match.start(), end=match.end())
+                    Named(text=match[0], log_odds=2.0 - number, start=match.start(), end=match.end())
                     for number, match in enumerate(re.finditer(r"[A-Z]\w+ [A-Z]\w+|\d{4}", text))
                 )
             )
@@ -96,6 +97,7 @@ def test_json() -> None:
         "alternatives": [],
         "read": 1,
         "passages": 1,
+        "calibrated": False,
     }
     assert (nothing["answer"], nothing["score"], nothing["place"]) == (None, pytest.approx(0.1), None)
     assert [one["answer"] for one in nothing["alternatives"]] == ["Maud Hale"]
@@ -177,6 +179,37 @@ def test_pages_of_a_folder(tmp_path: Path) -> None:
         found = ask(Finder(), index, "Who owned the castle?")
     assert found.answer is not None
     assert (found.answer.path, str(found.answer.place), found.answer.title) == ("a.pdf", "page 2", "Deeds")
+
+
+class Fitted(Scales):
+    """Its shares mean something else."""
+
+    calibration = Calibration(
+        answer=Scale(temperature=2.0, bias=-1.0), no_answer=Scale(temperature=4.0), num_questions=9, fitted_on="squad"
+    )
+
+
+def test_scores_of_a_calibrated_reader() -> None:
+    with index_of(CASTLE) as index:
+        raw = ask(Scales(), index, "Who owned the castle?")
+        found = ask(Fitted(), index, "Who owned the castle?")
+        assert raw.answer is not None
+        assert found.answer is not None
+        least = found.answer.score
+        drawn = ask(Fitted(), index, "Who?", decoding=Decoding(sample=True))
+        kept = ask(Fitted(), index, "Who owned the castle?", min_score=least)
+        refused = ask(Fitted(), index, "Who owned the castle?", min_score=least + 1e-6)
+    assert (raw.calibrated, found.calibrated, drawn.calibrated) == (False, True, False)
+    assert found.as_dict()["calibrated"] is True
+    scale = Fitted.calibration.answer
+    assert [one.score for one in (found.answer, *found.alternatives)] == [
+        pytest.approx(scale(one.score)) for one in (raw.answer, *raw.alternatives)
+    ]
+    assert found.no_answer == pytest.approx(Scale(temperature=4.0)(raw.no_answer))
+    assert kept.answer == found.answer
+    assert refused.answer is None
+    assert refused.calibrated
+    assert least < raw.answer.score, "the bound is of the calibrated score"
 
 
 def test_empty_question() -> None:

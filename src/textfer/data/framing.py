@@ -30,6 +30,8 @@ Bools: TypeAlias = NDArray[np.bool_]
 Int64: TypeAlias = NDArray[np.int64]
 MARK = -1
 """The field of a token that belongs to none."""
+MAX_QUESTION = 64
+"""Tokens that are read of what stands before a text that is read in windows; from run_squad.py, too."""
 OUTSIDE = "O"
 """The tag of a word that was cut off."""
 _NO_END = np.iinfo(np.int64).max
@@ -100,7 +102,7 @@ def marks_of(specials: Specials) -> Marks:
 
 
 def frames(
-    fields: Sequence[Encoded], marks: Marks, *, max_len: int, stride: int | None = None, max_question: int = 64
+    fields: Sequence[Encoded], marks: Marks, *, max_len: int, stride: int | None = None, max_question: int = MAX_QUESTION
 ) -> list[Frame]:
     """One frame of at most `max_len` tokens; or with a `stride`, one for each window of the last field.
 

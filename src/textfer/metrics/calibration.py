@@ -23,7 +23,7 @@ class Bin(NamedTuple):
 
     low: float
     high: float
-    count: int
+    num_answers: int
     mean_score: float
     share_right: float
     """0 … 1"""
@@ -64,8 +64,8 @@ def expected_calibration_error(
     bins = reliability(scores, right, num_bins=num_bins, equal_mass=equal_mass)
     if not bins:
         return math.nan
-    gaps = math.fsum(one.count * abs(one.mean_score - one.share_right) for one in bins)
-    return 100.0 * gaps / sum(one.count for one in bins)
+    gaps = math.fsum(one.num_answers * abs(one.mean_score - one.share_right) for one in bins)
+    return 100.0 * gaps / sum(one.num_answers for one in bins)
 
 
 def brier(scores: Sequence[float], right: Sequence[bool]) -> float:
