@@ -75,7 +75,7 @@ def test_ctrl_c_at_the_prompt(call: Any, model: Path, monkeypatch: pytest.Monkey
     def interrupted(prompt: str = "") -> NoReturn:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("textfer.cli.answering.stdin_lines", interrupted)
+    monkeypatch.setattr("textfer.cli.prompt.stdin_lines", interrupted)
     done = call("ask", "--context", CONTEXT, "--model", model)
     assert (done.code, done.out, done.err) == (130, "", "\ntextfer: interrupted.\n")
 
