@@ -48,6 +48,7 @@ RANKS: dict[str, float] = {
             "testing",
             "trace",
             "doctor",
+            "engine",
             "quickstart",
             "shipping",
             "listing",
