@@ -116,11 +116,12 @@ class HeadPredictor:
         """(number of the example, what is said of it), batch by batch: the longest first."""
         yield from self.said_each(self.head_for(task, examples), task, examples, batch_size=batch_size, max_len=max_len)
 
-    def tune(self, *asked: tuple[Task, Sequence[Example]]) -> Threshold:
+    def tune(self, *asked: tuple[Task, Sequence[Example]], found: Sequence[Sequence[Found]] | None = None) -> Threshold:
         """How sure "no answer" must be, by these tasks' examples, to be said; from now on their head says it so.
 
-        The score of an answer is its task's F1, or the leading score where it has none. Errors: ConfigError where a
-        task's head finds no answers in texts, nothing marks it, or it has another head than the first.
+        `found`: what it says of them, where that is known already. The score of an answer is its task's F1, or the
+        leading score where it has none. Errors: ConfigError where a task's head finds no answers in texts, nothing
+        marks it, or it has another head than the first.
         """
         gaps: list[float] = []
         scores: list[float] = []
@@ -130,11 +131,12 @@ class HeadPredictor:
                 raise ConfigError(f"task '{task.name}': has no answers to be found in texts and marked. Name another.")
             if head != heads[0]:
                 raise ConfigError(f"task '{task.name}': has a head of its own. Tune it by itself.")
-        for task, examples in asked:
+        if found is None:
+            found = [self.find(task, examples) for task, examples in asked]
+        for (task, examples), said in zip(asked, found, strict=True):
             assert task.metrics is not None
-            found = self.find(task, examples)
-            gaps += [one.no_answer for one in found]
-            for one, example in zip(found, examples, strict=True):
+            gaps += [one.no_answer for one in said]
+            for one, example in zip(said, examples, strict=True):
                 text = one.spans[0].text if one.spans else ""
                 marks = task.metrics([task.answer(text, example)], [example])
                 scores.append(marks.get("f1", next(iter(marks.values()))) / 100)
