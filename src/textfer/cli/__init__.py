@@ -19,6 +19,7 @@ from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.packing import pack
 from textfer.cli.preparing import prepare
 from textfer.cli.running import quickstart, train, verify_resume
+from textfer.cli.serving import serve
 from textfer.cli.sources import index_folder, search
 from textfer.cli.tuning import tune
 from textfer.cli.vectors import vectors
@@ -61,6 +62,7 @@ for command in (
     search,
     generate,
     embed,
+    serve,
     prepare,
     train,
     evaluate,
