@@ -12,6 +12,7 @@ import torch
 
 from textfer.adapt import make_method
 from textfer.adapt.adapted import Adapted, adapt, base_of, holds_changes, lay_changes, take_up
+from textfer.adapt.switching import outline
 from textfer.answer import TextToText
 from textfer.batch import Specials
 from textfer.calibration import read_calibration
@@ -28,6 +29,7 @@ from textfer.evaluate import load_examples
 from textfer.generate import Predictor
 from textfer.heads import Head
 from textfer.models import MODELS, Model, Speller, as_generator, load_model
+from textfer.models.headed import RECORD as HEADS
 from textfer.models.headed import Headed, with_heads
 from textfer.models.hub import family_of, find_model, read_config
 from textfer.objectives import Objective
@@ -50,7 +52,7 @@ def load(
 
     A model that reads is a `TextReader`: its heads, if it has any, find answers, name classes and tags; it writes
     nothing. Either gives vectors (`embed`). `adapters`: name → run that changed this model, to be put on by request
-    (`TextToText.add_adapter`).
+    (`add_adapter`); a model that writes becomes a reader where they all have heads.
 
     Errors: CheckpointError when a file is damaged or missing, or changes are of other weights.
     """
@@ -58,22 +60,26 @@ def load(
     model = open_model(folder).to(pick_device(device))
     tokenizer = tokenizer_of(name)
     check_vocabulary(name, model, tokenizer)
-    if isinstance(model, Headed) or not hasattr(model, "begin"):
-        if adapters:
-            raise ConfigError(f"adapters: got some for '{name}', which only reads. Load each run by itself.")
-        headed = model if isinstance(model, Headed) else Headed(model, [])
-        return TextReader(HeadPredictor(headed.eval(), tokenizer), name, rule=rule_of(folder))
-    writer = as_generator(model.eval(), where=name)
-    writer.lay_for_generation()
-    predictor = Predictor(writer, tokenizer, ends_inputs=was_taught_ends(name, writer.layout))
-    find = partial(_changes_folder, predictor=predictor)
-    found = TextToText(predictor, name, find=find, calibration=read_calibration(folder))
-    for adapter, path in (adapters or {}).items():
+    runs = {adapter: str(path) for adapter, path in (adapters or {}).items()}
+    by_heads = bool(runs) and all((model_folder(run) / HEADS).is_file() for run in runs.values())
+    found: TextToText | TextReader
+    if by_heads or isinstance(model, Headed) or not hasattr(model, "begin"):
+        whole = model.base if isinstance(model, Headed) else outline(model)
+        reads = HeadPredictor((model if isinstance(model, Headed) else Headed(model, [])).eval(), tokenizer)
+        find = partial(_changes_folder, predictor=reads)
+        found = TextReader(reads, name, rule=rule_of(folder), find=find, whole=whole)
+    else:
+        writer = as_generator(model.eval(), where=name)
+        writer.lay_for_generation()
+        predictor = Predictor(writer, tokenizer, ends_inputs=was_taught_ends(name, writer.layout))
+        find = partial(_changes_folder, predictor=predictor)
+        found = TextToText(predictor, name, find=find, calibration=read_calibration(folder))
+    for adapter, path in runs.items():
         found.add_adapter(adapter, path)
     return found
 
 
-def _changes_folder(name: str, *, predictor: Predictor) -> tuple[Path, bool]:
+def _changes_folder(name: str, *, predictor: Predictor | HeadPredictor) -> tuple[Path, bool]:
     """(the folder behind a run's name, whether an end mark follows what it reads).
 
     Errors: CheckpointError where it was trained with another vocabulary.
