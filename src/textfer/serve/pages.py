@@ -57,7 +57,7 @@ def page(if_none_match: Annotated[str | None, Header()] = None) -> Response:
 def static(name: str, if_none_match: Annotated[str | None, Header()] = None) -> Response:
     """A script, the style or the icon. Errors: 404 for every other name."""
     if name not in STATIC:
-        raise HTTPException(404, f"no file '{name[:80]}' here.")
+        raise HTTPException(404, f"There is no file '{name[:80]}'")
     return _file(name, STATIC[name], if_none_match)
 
 

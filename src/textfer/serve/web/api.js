@@ -6,12 +6,13 @@ const MAX_RETRIES = 3;
 const MAX_WAIT_SECONDS = 60;
 const LARGE_CHARS = 1_000_000;
 
-/** What went wrong, in words; `detail` is what the server said of it. */
+/** What went wrong, in words; `detail` is what the server said of it, `passing`: it may go well another time. */
 export class Failure extends Error {
   constructor(message, { detail = "", status = 0 } = {}) {
     super(message);
     this.detail = detail;
     this.status = status;
+    this.passing = status === 0 || status === 401 || status === 408 || status === 429 || status >= 500;
   }
 }
 
@@ -28,14 +29,14 @@ export async function post(path, body, { signal, onWait } = {}) {
   return readJson(await send(path, { body, signal, onWait }));
 }
 
-/** The pieces of a streamed answer, as they come. */
+/** The events of a streamed answer as they come: {text} for a piece, then what is known of the whole. */
 export async function* stream(path, body, { signal, onWait } = {}) {
   const response = await send(path, { body: { ...body, stream: true }, signal, onWait });
   for await (const data of events(response.body, signal)) {
     if (data === "[DONE]") return;
-    const piece = parse(data);
-    if (piece.error) throw new Failure("The server could not finish.", { detail: sentence(piece.error.message) });
-    if (piece.text) yield piece.text;
+    const event = parse(data);
+    if (event.error) throw new Failure("The server could not finish.", { detail: sentence(event.error.message), status: 500 });
+    yield event;
   }
   throw new Failure("The connection broke off before the end.");
 }
@@ -156,7 +157,7 @@ function inWords(status, detail) {
     408: "That took too long, and the server gave up.",
     413: "The text is longer than this server takes.",
     429: "The server is busy with other requests. Try again in a minute.",
-    503: "The server cannot take requests just now.",
+    503: "The server cannot do this just now.",
     504: "That took too long, and the server gave up.",
   };
   const kind = status >= 500 ? "Something failed in the server; its log says what." : "The server did not accept this.";

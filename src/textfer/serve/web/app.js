@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { offerAsk, setUpAsk } from "./ask.js";
-import { byId, problem } from "./dom.js";
+import { byId, problem, withAdapters } from "./dom.js";
 import { setUpRuns, watchRuns } from "./runs.js";
 import { offerWrite, setUpWrite } from "./write.js";
 
@@ -38,7 +38,7 @@ function setUpTabs() {
 async function loadModels() {
   byId("banner").replaceChildren();
   try {
-    const models = (await get("v1/models")).data;
+    const models = withAdapters((await get("v1/models")).data);
     offerAsk(models.filter((model) => model.can.includes("answer")));
     offerWrite(models);
   } catch (error) {

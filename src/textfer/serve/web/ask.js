@@ -1,7 +1,7 @@
 /** The first tab: a text, a question, and the answer marked in the text. */
 
 import { post, stopped } from "./api.js";
-import { announce, bar, byId, count, el, keys, offerModels, problem, share } from "./dom.js";
+import { announce, bar, byId, count, el, keys, offerModels, problem, reveal, share } from "./dom.js";
 import { length, marked, readFile, utf16Places } from "./text.js";
 
 const EXAMPLE = {
@@ -34,7 +34,10 @@ export function setUpAsk() {
   question.addEventListener("input", () => complain(""));
   text.addEventListener("input", changed);
   byId("ask-stop").addEventListener("click", stop);
-  byId("text-edit").addEventListener("click", () => edit());
+  byId("text-edit").addEventListener("click", () => {
+    edit();
+    text.focus();
+  });
   byId("text-clear").addEventListener("click", () => take("", ""));
   byId("text-open").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", (event) => {
@@ -77,6 +80,7 @@ async function open(files) {
 }
 
 function take(text, words) {
+  stop();
   byId("text").value = text;
   edit();
   changed();
@@ -93,7 +97,7 @@ function changed() {
   byId("text-size").textContent = value ? count(length(value), "character") : "";
   byId("text-clear").hidden = !value;
   if (!value) note("");
-  if (asked?.text !== value) show(null);
+  if (!running && asked?.text !== value) show(null);
 }
 
 function edit() {
@@ -131,7 +135,10 @@ async function ask() {
     show(found, { text, seconds: (performance.now() - began) / 1000, model });
   } catch (error) {
     show(null);
-    if (!stopped(error)) byId("answer").replaceChildren(problem(error, ask));
+    if (!stopped(error)) {
+      byId("answer").replaceChildren(problem(error, ask));
+      reveal(byId("answer"));
+    }
   } finally {
     running = null;
     busy(false);
@@ -147,8 +154,10 @@ function waiting(seconds) {
 function busy(on, words = "") {
   byId("ask-go").hidden = on;
   byId("ask-stop").hidden = !on;
+  byId("text").readOnly = on;
   byId("answer").setAttribute("aria-busy", String(on));
   if (!on) return;
+  if (!byId("reading").hidden) byId("reading").replaceChildren(asked?.text ?? byId("text").value); // no old marks beside a new question
   byId("answer").replaceChildren(el("p", { class: "busy", id: "progress" }, words));
   announce(words);
 }
@@ -169,7 +178,7 @@ function show(found, told) {
   byId("answer").replaceChildren(...parts, el("p", { class: "soft facts" }, facts));
   if (best) choose(0);
   announce(best ? `Answer: ${best.text}. Score ${share(best.score)}.` : "The text does not seem to answer this.");
-  if (byId("answer").getBoundingClientRect().top > window.innerHeight - 120) byId("answer").scrollIntoView();
+  reveal(byId("answer"));
 }
 
 function idle() {

@@ -7,9 +7,13 @@ const SIDE = 1000;
 const MAX_POINTS = 600;
 const LOG_RATIO = 4; // a curve that falls by more is drawn on a log scale, else its beginning hides all that follows
 const MIN_SMOOTHED = 20;
+const MAX_DOTS = 60;
 
-/** A figure of `points` [[step, value], …] over the steps 0 … lastStep. `log`, `zero`: allowed where they help. */
-export function chart({ title, points, lastStep, log = false, zero = false, smooth = false, best = false }) {
+/**
+ * A figure of `points` [[step, value], …] over the steps 0 … lastStep. `log`, `zero`: allowed where they help;
+ * `best`: the step to mark, where every point is an evaluation.
+ */
+export function chart({ title, points, lastStep, log = false, zero = false, smooth = false, best = null }) {
   const known = points.filter(([, value]) => Number.isFinite(value));
   if (!known.length) return null;
   const values = known.map(([, value]) => value);
@@ -128,10 +132,10 @@ function labels(x, y) {
 }
 
 function dots(points, x, y, best) {
-  const highest = points.reduce((top, point) => (point[1] > top[1] ? point : top));
-  const shown = best || points.length === 1 ? points : [];
+  const few = points.length <= MAX_DOTS && best !== null;
+  const shown = few || points.length === 1 ? points : points.filter(([step]) => step === best);
   return shown.map((point) => {
-    const dot = el("i", { class: best && point === highest ? "dot best" : "dot" });
+    const dot = el("i", { class: point[0] === best ? "dot best" : "dot" });
     return placed(placed(dot, "left", x.place(point[0])), "top", 1 - y.place(point[1]));
   });
 }

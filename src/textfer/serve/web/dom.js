@@ -39,11 +39,15 @@ export function bar(value) {
 export function problem(failure, again) {
   const parts = [el("p", {}, failure.message)];
   if (failure.detail) parts.push(el("p", { class: "soft detail" }, failure.detail));
-  if (again) parts.push(el("button", { type: "button", onclick: again }, "Try again"));
+  if (again && failure.passing) parts.push(el("button", { type: "button", onclick: again }, "Try again"));
   return el("div", { class: "problem", role: "alert" }, ...parts);
 }
 
-/** Fills a list of models; the list is hidden where there is nothing to choose. */
+/** The models for a list, each also under the adapters that it may put on. */
+export const withAdapters = (models) =>
+  models.flatMap((model) => [model, ...(model.adapters ?? []).map((name) => ({ ...model, id: `${model.id}:${name}` }))]);
+
+/** Fills a list of models; where there is only one, it is told and cannot be changed. */
 export function offerModels(select, models, verb) {
   const before = select.value;
   select.replaceChildren(...models.map((model) => el("option", { value: model.id }, model.id)));
@@ -55,9 +59,15 @@ export function offerModels(select, models, verb) {
   missing.textContent = `No model of this server can ${verb}.`;
 }
 
-/** Calls `act` on Ctrl+Enter (⌘ Enter on a Mac) within an element, and `stop` on Escape. */
-export function keys(element, act, stop) {
-  element.addEventListener("keydown", (event) => {
+/** Scrolls to an element that lies below what is seen. */
+export function reveal(element) {
+  if (element.getBoundingClientRect().top > window.innerHeight - 120) element.scrollIntoView();
+}
+
+/** Calls `act` on Ctrl+Enter (⌘ Enter on a Mac), and `stop` on Escape, while a tab is open. */
+export function keys(tab, act, stop) {
+  document.addEventListener("keydown", (event) => {
+    if (tab.hidden || document.querySelector("dialog[open]")) return;
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
       event.preventDefault();
       act();

@@ -20,6 +20,7 @@ function ask(why) {
   byId("key-why").textContent = why;
   input.value = "";
   dialog.returnValue = "";
+  byId("key-cancel").onclick = () => dialog.close();
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.addEventListener(

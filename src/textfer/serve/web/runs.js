@@ -55,24 +55,28 @@ async function look(signal) {
   const chosen = runs.some((run) => run.name === select.value) ? select.value : runs[0]?.name;
   select.replaceChildren(...runs.map((run) => el("option", { value: run.name }, run.name)));
   select.closest(".row").hidden = !runs.length;
-  if (!runs.length) return draw("none", [nothing()]);
+  if (!runs.length) return draw("none", nothing);
   select.value = chosen;
   const curve = await get(`v1/runs/${encodeURIComponent(chosen)}/curve`, { signal });
   if (signal.aborted) return;
-  const content = JSON.stringify([chosen, curve]);
-  if (content === shown) return;
   byId("run-state").textContent = state(curve);
-  draw(content, parts(curve));
+  draw(JSON.stringify([chosen, { ...curve, seconds_ago: 0 }]), () => parts(curve));
 }
 
-function draw(content, elements) {
+function draw(content, make) {
   if (content === shown) return;
   shown = content;
-  byId("run-body").replaceChildren(...elements);
+  byId("run-body").replaceChildren(...make());
 }
 
-const nothing = () =>
-  el("div", { class: "card idle soft" }, el("p", {}, "There are no runs yet. One begins with "), el("code", {}, "textfer train RECIPE --run runs/mine"));
+const nothing = () => [
+  el(
+    "div",
+    { class: "card idle soft" },
+    el("p", {}, "There are no runs in the server's folder yet. One begins with"),
+    el("code", {}, "textfer train RECIPE --run runs/mine"),
+  ),
+];
 
 // ---- one run
 
@@ -80,7 +84,7 @@ function state({ step, num_steps: numSteps, seconds_ago: secondsAgo }) {
   const steps = numSteps ? `step ${step.toLocaleString("en")} of ${numSteps.toLocaleString("en")}` : `step ${step.toLocaleString("en")}`;
   if (numSteps && step >= numSteps) return `${steps}, finished`;
   if (!Number.isFinite(secondsAgo)) return steps;
-  return `${steps}, last heard of ${ago(secondsAgo)} ago`;
+  return `${steps}, last logged ${ago(secondsAgo)} ago`;
 }
 
 function ago(seconds) {
@@ -90,24 +94,32 @@ function ago(seconds) {
   return `${Math.round(seconds)} s`;
 }
 
-function parts({ step, points = [], samples = [] }) {
+function parts({ summary, step, points, samples }) {
   const lines = points.filter((point) => "loss" in point);
   const evals = points.filter((point) => point.eval);
+  const names = [...new Set(evals.flatMap((point) => Object.keys(point.eval)))];
+  const best = bestStep(evals, names[0]);
   const charts = [
-    ...[...new Set(evals.flatMap((point) => Object.keys(point.eval)))].map((key) =>
-      chart({ title: key, points: evals.map((point) => [point.step, point.eval[key] ?? NaN]), lastStep: step, best: true }),
+    ...names.map((key) =>
+      chart({ title: key, points: evals.map((point) => [point.step, point.eval[key] ?? NaN]), lastStep: step, best }),
     ),
     ...TRAINING.map(({ key, ...more }) =>
       chart({ ...more, points: lines.map((point) => [point.step, valueOf(point, key)]), lastStep: step }),
     ),
   ].filter(Boolean);
   if (!charts.length) return [el("p", { class: "card idle soft" }, "This run has not logged anything yet.")];
-  const found = [el("div", { class: "charts" }, ...charts)];
+  const found = [summary ? el("p", { class: "summary" }, summary) : "", el("div", { class: "charts" }, ...charts)];
   if (samples.length) found.push(el("h2", {}, "Samples"), el("div", { class: "samples" }, ...sampleCards(samples)));
   return found;
 }
 
-const valueOf = (point, key) => (key === "speed" ? point.tokens / point.seconds : point[key] ?? NaN);
+/** The first step with the highest main score: the checkpoint that is kept as the best. */
+function bestStep(evals, name) {
+  const value = (point) => point.eval[name] ?? -Infinity;
+  return evals.reduce((best, point) => (best && value(point) <= value(best) ? best : point), null)?.step ?? null;
+}
+
+const valueOf = (point, key) => (key === "speed" ? (point.tokens ?? NaN) / (point.seconds ?? NaN) : point[key] ?? NaN);
 
 /** Each example once, with its newest answer and what it was before that. */
 function sampleCards(samples) {

@@ -1,7 +1,7 @@
 /** The second tab: any text-to-text task by its prefix, and labels with their shares. */
 
 import { post, stopped, stream } from "./api.js";
-import { announce, bar, byId, count, el, keys, offerModels, problem } from "./dom.js";
+import { announce, bar, byId, count, el, keys, offerModels, problem, reveal } from "./dom.js";
 
 const PREFIXES = {
   summarize: () => "summarize: ",
@@ -27,6 +27,7 @@ export function setUpWrite() {
   byId("input").addEventListener("input", () => complain(""));
   byId("labels").addEventListener("input", () => complain(""));
   byId("write-stop").addEventListener("click", stop);
+  byId("write-model").addEventListener("change", ownLabels);
   chosen();
 }
 
@@ -35,11 +36,21 @@ export function offerWrite(all) {
   models = all;
   const need = task() === "classify" ? "classify" : "generate";
   offerModels(byId("write-model"), models.filter((model) => model.can.includes(need)), need === "classify" ? need : "write");
+  ownLabels();
+}
+
+/** Labels that the chosen model brings; others cannot be put to it. */
+function ownLabels() {
+  const model = models.find((one) => one.id === byId("write-model").value);
+  const own = Object.values(model?.labels ?? {}).flat();
+  byId("labels").disabled = own.length > 0;
+  byId("labels-hint").textContent = own.length ? `This model has its own: ${own.join(", ")}.` : "Two or more, with commas between.";
 }
 
 function chosen() {
   byId("languages").hidden = task() !== "translate";
   byId("labels-field").hidden = task() !== "classify";
+  byId("most-field").hidden = task() === "classify";
   byId("prefix").value = PREFIXES[task()]();
   byId("write-go").textContent = document.querySelector("input[name=task]:checked + span").textContent.replace("Free", "Write");
   if (models.length) offerWrite(models);
@@ -65,8 +76,8 @@ async function write() {
   if (running) return;
   const words = byId("input").value;
   if (!words.trim()) return complain("Give a text first.");
-  const choices = labels();
-  if (task() === "classify" && choices && choices.length < 2) return complain("Give two different labels or more, or none.", byId("labels"));
+  const choices = byId("labels").disabled ? null : labels();
+  if (task() === "classify" && choices?.length < 2) return complain("Give two different labels or more.", byId("labels"));
   complain("");
   const body = { text: (byId("prefix").value + words).toWellFormed(), model: byId("write-model").value || undefined };
   running = new AbortController();
@@ -75,8 +86,10 @@ async function write() {
     if (task() === "classify") showLabels(await post("v1/classify", { ...body, choices }, { signal: running.signal, onWait: waiting }));
     else await writeOut(body);
   } catch (error) {
-    if (!stopped(error)) byId("output").append(problem(error, write));
-    else if (!byId("output").querySelector(".facts")) output(idle());
+    if (!stopped(error)) {
+      byId("output").append(problem(error, write));
+      reveal(byId("output"));
+    } else if (!byId("output").querySelector(".facts")) output(idle());
   } finally {
     byId("progress")?.remove();
     running = null;
@@ -89,7 +102,7 @@ const stop = () => running?.abort();
 function labels() {
   const all = byId("labels").value.split(/[,;\n]/).map((label) => label.trim());
   const found = [...new Set(all)].filter(Boolean);
-  return found.length ? found.map((label) => label.toWellFormed()) : null;
+  return found.map((label) => label.toWellFormed());
 }
 
 function busy(on) {
@@ -112,9 +125,13 @@ async function writeOut(body) {
   const began = performance.now();
   let ended = "";
   try {
-    for await (const piece of stream("v1/generate", body, { signal: running.signal, onWait: waiting })) {
+    const request = { ...body, max_new_tokens: Number(byId("most").value) };
+    for await (const event of stream("v1/generate", request, { signal: running.signal, onWait: waiting })) {
+      if (event.finish_reason === "length") ended = "cut off there; more tokens may be allowed";
+      if (!event.text) continue;
       if (!written.isConnected) output(el("h2", {}, "Output"), written);
-      written.append(piece);
+      if (!written.textContent) reveal(byId("output"));
+      written.append(event.text);
     }
   } catch (error) {
     ended = stopped(error) ? "stopped" : "broken off";
@@ -128,7 +145,7 @@ async function writeOut(body) {
 
 function finish(written, ended, seconds) {
   const text = written.textContent;
-  if (!text && ended) return;
+  if (!text && ["stopped", "broken off"].includes(ended)) return;
   if (!text) {
     output(el("h2", {}, "Output"), el("p", { class: "none" }, "The model wrote nothing."));
     return announce("The model wrote nothing.");
@@ -136,7 +153,7 @@ function finish(written, ended, seconds) {
   const words = text.trim().split(/\s+/).length;
   const facts = [count(words, "word"), `${seconds.toFixed(1)} s`, ended].filter(Boolean).join(" · ");
   byId("output").append(el("p", { class: "soft facts" }, facts, navigator.clipboard ? copyButton(text) : null));
-  announce(ended ? `Output ${ended}.` : `Output: ${text}`);
+  announce(`Output: ${text}${ended && `; ${ended}`}`);
 }
 
 function copyButton(text) {
@@ -162,6 +179,7 @@ function showLabels({ choice, probs }) {
   );
   output(el("h2", {}, "Label"), el("p", { class: "label" }, choice), el("ol", { class: "bars" }, ...items));
   announce(`${choice}, ${percent(probs[choice])}.`);
+  reveal(byId("output"));
 }
 
 const percent = (value) => (value > 0 && value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
