@@ -125,6 +125,7 @@ class Scheduler:
 
     # The thread
 
+    @torch.inference_mode()
     def _work(self) -> None:
         while self._has_work():
             begin = time.perf_counter()
@@ -179,7 +180,7 @@ class Scheduler:
     def _model(self, adapter: str | None) -> Iterator[Predictor]:
         """The model under its changes, for as long as the block lasts."""
         assert isinstance(self.reader, TextToText), "only such a model writes"
-        with self.reader.under(adapter) as predictor, torch.inference_mode():
+        with self.reader.under(adapter) as predictor:
             yield predictor
 
     def _admit(self) -> None:
