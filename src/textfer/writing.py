@@ -150,6 +150,6 @@ def _tell_cut(where: str, written: Sequence[Generated], decoding: Decoding) -> N
     if count := sum(one.num_tokens >= decoding.max_new_tokens for one in written):
         warnings.warn(
             f"{where}: {count} of {len(written)} pieces written reached max_new_tokens ({decoding.max_new_tokens}), "
-            "and may lack their end. Raise it (decoding=Decoding(max_new_tokens=…)), or ask a model taught to do this.",
+            "and may lack their end. Raise it, or ask a model that has learnt this.",
             stacklevel=4,
         )

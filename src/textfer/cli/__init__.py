@@ -24,6 +24,7 @@ from textfer.cli.sources import index_folder, search
 from textfer.cli.tuning import tune
 from textfer.cli.vectors import vectors
 from textfer.cli.vocabulary import tokenizer
+from textfer.cli.writing import summarize, translate
 from textfer.errors import ConfigError, MachineError, TextferError
 
 INTERRUPTED = 130
@@ -60,6 +61,8 @@ for command in (
     ask,
     index_folder,
     search,
+    summarize,
+    translate,
     generate,
     embed,
     serve,
