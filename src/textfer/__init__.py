@@ -1,7 +1,7 @@
 """Textfer: transfer learning in text-to-text form.
 
 import textfer
-reader = textfer.load("runs/quickstart")
+reader = textfer.load("starter-reader")
 reader.answer("Who wrote it?", context=text)
 """
 

@@ -1,30 +1,40 @@
-"""The main job on a task made on the fly: learn a vocabulary, train a small T5, mark it before and after, ask it."""
+"""The first minutes: the package's models answer, one of them learns a small file, and is marked and asked again."""
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from textfer.answer import TextToText
-from textfer.data.source import open_rows
-from textfer.data.task import TASKS
-from textfer.evaluate import Report, evaluate, load_examples
-from textfer.generate import Predictor
-from textfer.models import as_generator
-from textfer.parts import build_model, build_tokenizer, load
-from textfer.recipe import Recipe, load_recipe
+from textfer.data.named import find_task
+from textfer.data.task import Task
+from textfer.errors import CheckpointError
+from textfer.evaluate import Report, evaluate, load_examples, mark
+from textfer.models.packed import embedded_folder
+from textfer.parts import load
+from textfer.reader import TextReader
+from textfer.recipe import load_recipe
 from textfer.run import Display, run_train
-from textfer.tokenizers.training import TokenizerOptions, train_sentencepiece
 
-TASK = "reading"
-VOCAB_SIZE = 500
-VOCAB_ROWS = 2000
-NUM_QUESTIONS = 3
+READER, WRITER = "starter-reader", "starter-t5"
+SAMPLES = Path(__file__).parent / "samples"
+SHOP = SAMPLES / "bicycle_shop"
+NEW = (
+    "My brakes hardly work any more, when do you have time for them?",
+    "Was I billed for the helmet as well? The sum looks too high.",
+    "We'd like three bikes for an outing on Saturday.",
+)
+"""Messages of neither file."""
 WRITTEN = ("step_*", "tokenizer", "*.jsonl", "predictions-*.json", "recipe.json", "run.json", "report.html")
-CAN = """What this model can do: answer questions of the kind it was trained on, about people it has never met.
-What it cannot: anything else. It has 1–2 million parameters, a vocabulary of made-up paragraphs, and no knowledge of
-the world; questions about real text need a larger model and real training data."""
+NEXT = """Next:
+  textfer ask --context "…" "…"            a question about a text; --file FILE and --docs DIR for documents
+  textfer train quickstart data.tasks='["my.csv"]' eval.tasks='["my.csv"]' --run runs/mine
+                                           the same on your own file of two columns
+  textfer show models                      what is in the package"""
 
 
 def run_quickstart(
@@ -38,30 +48,22 @@ def run_quickstart(
     """Runs the whole demonstration in `run_dir`; the exit code of the command. A second run only measures and asks.
 
     `again` begins anew; `overrides` change the recipe.
+    Errors: CheckpointError where the package holds no reader.
     """
+    if embedded_folder(READER) is None:
+        raise CheckpointError(
+            f"{READER}: is not in this copy of textfer, and the quickstart begins with it. Install a release, or make "
+            f"it: textfer train {READER} init=MODEL --data DIR, then textfer pack runs/{READER} {READER}."
+        )
     if again:
         _clear(run_dir)
-    say("Textfer quickstart: everything below is made on this machine; nothing is downloaded.\n")
-    recipe = _recipe(run_dir, overrides, say)
-    before = _scores_before(recipe)
-    say(f"\nBefore training, on {before.num_examples} held-out questions:  {_line(before)}")
-    summary = run_train(recipe, run_dir, display=display)
-    assert summary is not None
-    if summary.stopped_by:
-        say("Stopped and saved. The same command goes on from here.")
-        return 130
-    reader = load(str(run_dir))
-    assert isinstance(reader, TextToText), "its recipe has no heads"
-    after = _measure(reader.predictor, recipe)
-    say(f"After {summary.step:,} steps, on the same questions:       {_line(after)}\n")
-    _ask(reader, say)
-    say(CAN)
-    say(f"\nCurves and samples: {run_dir / 'report.html'}")
-    say(f'Ask it yourself:    textfer ask --model {run_dir} --context "…" "…"')
-    say(
-        f"Your own rows:      textfer train finetune init={run_dir} data.tasks='[\"my.csv\"]' eval.tasks='[\"my.csv\"]'"
-    )
-    return 0
+    say("Textfer quickstart: everything here comes with the package; nothing is downloaded.\n")
+    _ask(say)
+    say(f"\n2. {READER} learns a file of two columns: messages to a bicycle shop, and each one's department.\n")
+    code = _learn(run_dir, display, say, overrides)
+    if code == 0:
+        say(f"Curves and samples: {run_dir / 'report.html'}\n\n{NEXT}")
+    return code
 
 
 def _clear(run_dir: Path) -> None:
@@ -71,35 +73,63 @@ def _clear(run_dir: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _recipe(run_dir: Path, overrides: Sequence[str], say: Callable[[str], None]) -> Recipe:
-    vocabulary = run_dir / "tokenizer"
-    if not (vocabulary / "training.json").exists():
-        rows = open_rows(TASKS.get(TASK).source, "train")
-        texts = (text for _, row in rows.read(0, VOCAB_ROWS) for text in (row["context"], row["question"]))
-        report = train_sentencepiece(texts, vocabulary, TokenizerOptions(vocab_size=VOCAB_SIZE, num_threads=2))
-        say(f"Vocabulary: {report.num_pieces:,} pieces from {report.num_chars:,} characters, {report.seconds:.1f} s.")
-    return load_recipe("quickstart", [f'tokenizer.path="{vocabulary.resolve()}"', *overrides])
+def _ask(say: Callable[[str], None]) -> None:
+    """Questions on the package's own passages, answered by the models that are there."""
+    passages = _sample("passages")
+    reader = load(READER)
+    writer = load(WRITER) if embedded_folder(WRITER) is not None else None
+    say(f"1. {READER} finds answers in texts that were written for this, and says when there is none.")
+    for passage in passages:
+        say(f"\n  {passage['text']}")
+        for one in passage["questions"]:
+            right = one["answers"][0] if one["answers"] else "no answer"
+            say(f"  Question: {one['question']}   (right: {right})")
+            for name, model in ((READER, reader), (WRITER, writer)):
+                if model is not None:
+                    answer = model.answer(one["question"], context=passage["text"])
+                    said = answer.text if answer.text is not None else "No answer."
+                    say(f"    {name + ':':16}{said}   ({answer.score:.2f})")
+    if isinstance(writer, TextToText):
+        say(f"\n  {WRITER} writes, and knows a task by its first words:")
+        asked = _sample("prefixes")
+        for one, said in zip(asked, writer.generate([one["input"] for one in asked]), strict=True):
+            say(f"    {one['input']}\n      → {said}   (right: {one['right']})")
 
 
-def _scores_before(recipe: Recipe) -> Report:
-    tokenizer = build_tokenizer(recipe)
-    untrained = as_generator(build_model(recipe, tokenizer, None), where="quickstart")
-    return _measure(Predictor(untrained, tokenizer), recipe)
+def _learn(run_dir: Path, display: Display, say: Callable[[str], None], overrides: Sequence[str]) -> int:
+    """Fine-tunes on the package's file, with held-out scores before and after; the exit code."""
+    where = json.dumps([str(SHOP)])
+    recipe = load_recipe("quickstart", [f"data.tasks={where}", f"eval.tasks={where}", *overrides])
+    task, limit = find_task(str(SHOP)), recipe.eval.limit
+    before = _constant(task, limit)
+    say(f"Held out: {before.num_examples} messages. The commonest department as the answer to all:  {_line(before)}")
+    summary = run_train(recipe, run_dir, display=display)
+    assert summary is not None
+    if summary.stopped_by:
+        say("Stopped and saved. The same command goes on from here.")
+        return 130
+    tuned = load(str(run_dir))
+    assert isinstance(tuned, TextReader), "its task is for a head"
+    after = evaluate(tuned.predictor, task, "validation", limit=limit)
+    say(f"After {summary.step:,} steps on other messages, on the same:  {_line(after)}\n\n3. New messages:\n")
+    for message, ranked in zip(NEW, tuned.classify(list(NEW)), strict=True):
+        share = ranked.probs[ranked.choice]
+        say(f"  {message}\n    → {ranked.choice}   ({share:.2f})")
+    say(f'\nFrom Python: textfer.load("{run_dir}").classify("…")')
+    return 0
 
 
-def _measure(predictor: Predictor, recipe: Recipe) -> Report:
-    return evaluate(
-        predictor, TASKS.get(TASK), recipe.eval.split, answering=recipe.eval.answering, limit=recipe.eval.limit
-    )
+def _constant(task: Task, limit: int | None) -> Report:
+    """What the commonest department of the training messages scores: the least that a model must beat."""
+    (commonest, _), *_ = Counter(one.targets for one in load_examples(task, "train")).most_common(1)
+    examples = load_examples(task, "validation", limit=limit)
+    return mark(task, "validation", examples, [commonest] * len(examples))
 
 
 def _line(report: Report) -> str:
     return "  ".join(f"{name} {value:5.1f}" for name, value in report.scores.items())
 
 
-def _ask(reader: TextToText, say: Callable[[str], None]) -> None:
-    for example in load_examples(TASKS.get(TASK), "validation", limit=NUM_QUESTIONS):
-        context, question = example.fields["context"], example.fields["question"]
-        answer = reader.answer(question, context=context)
-        gold = " / ".join(example.facts["answers"])
-        say(f"  {context}\n  Question: {question}\n  Answer:   {answer.text}   ({answer.score:.2f}; right: {gold})\n")
+def _sample(name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((SAMPLES / f"{name}.json").read_text(encoding="utf-8"))
+    return found

@@ -138,8 +138,8 @@ SPEAKING = {
 # ---- presets
 
 
-MADE_BY_COMMAND = {"quickstart": ["tokenizer.path=made"]}
-"""What a preset's own command makes before it loads the preset."""
+MADE_BY_COMMAND = {"quickstart": ['data.tasks=["sst2"]', 'eval.tasks=["sst2"]']}
+"""What a preset's own command adds to the preset."""
 
 
 def preset_command(name: str) -> list[str]:

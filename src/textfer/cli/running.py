@@ -25,7 +25,7 @@ TERMINATED = 143
 @click.option("--run", "run_dir", type=click.Path(path_type=Path), default=Path("runs/quickstart"), show_default=True)
 @click.option("--again", is_flag=True, help="Train anew even if the folder holds a finished quickstart.")
 def quickstart(run_dir: Path, again: bool) -> None:
-    """Train a small reader on a made-up task, mark it before and after, ask it three questions. Needs no network."""
+    """Ask the package's models, fine-tune one on a small file, mark it before and after. Needs no network."""
     from textfer.display import Terminal
     from textfer.quickstart import run_quickstart
 

@@ -1,6 +1,6 @@
 """A small reading task made on the fly: short paragraphs about invented people, and questions that a span answers.
 
-It needs no file and few words: for the quickstart, for tests, for trying things out. Half of the paragraphs are about
+It needs no file and few words: for tests, for trying things out. Half of the paragraphs are about
 one person, the others about two or more. As a rule every sentence says another kind of thing, so that the kind of
 answer tells which sentence to read. With `alike` all people have the same kinds said of them and the name must be found
 too, which takes a model much longer to learn.
