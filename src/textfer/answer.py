@@ -22,6 +22,7 @@ from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
 from textfer.merging import Heard, joined
+from textfer.models.int8 import num_weights
 from textfer.writing import Write, summaries, translations
 
 R = TypeVar("R")
@@ -57,7 +58,7 @@ class TextToText:
         self._ends: dict[str, bool] = {}
 
     def __repr__(self) -> str:
-        num = sum(parameter.numel() for parameter in self.predictor.model.parameters())
+        num = num_weights(self.predictor.model)
         adapters = f", adapters {', '.join(self.adapters)}" if self.adapters else ""
         return f"TextToText({self.name!r}, {num:,} parameters{adapters})"
 

@@ -31,7 +31,8 @@ from textfer.heads import Head
 from textfer.models import MODELS, Model, Speller, as_generator, load_model
 from textfer.models.headed import RECORD as HEADS
 from textfer.models.headed import Headed, with_heads
-from textfer.models.hub import family_of, find_model, read_config
+from textfer.models.hub import check_rows, family_of, find_model, read_config
+from textfer.models.int8 import Weights, check_weights, lay_int8
 from textfer.objectives import Objective
 from textfer.read import HeadPredictor
 from textfer.reader import TextReader
@@ -46,20 +47,29 @@ NUM_TRIED = 64
 
 
 def load(
-    name: str, *, device: str = "auto", adapters: Mapping[str, str | Path] | None = None
+    name: str,
+    *,
+    device: str = "auto",
+    adapters: Mapping[str, str | Path] | None = None,
+    weights: Weights = "float32",
 ) -> TextToText | TextReader:
     """The model of that name (a run folder, a hub-format folder or a hub name) with its vocabulary, ready to answer.
 
     A model that reads is a `TextReader`: its heads, if it has any, find answers, name classes and tags; it writes
     nothing. Either gives vectors (`embed`). `adapters`: name → run that changed this model, to be put on by request
-    (`add_adapter`); a model that writes becomes a reader where they all have heads.
+    (`add_adapter`); a model that writes becomes a reader where they all have heads. `weights="int8"`, on a CPU: several
+    times as fast and a fourth as large; some answers are others.
 
-    Errors: CheckpointError when a file is damaged or missing, or changes are of other weights.
+    Errors: CheckpointError when a file is damaged or missing, or changes are of other weights; ConfigError for int8 of
+    a model that has none, elsewhere than on the CPU, or with adapters.
     """
+    check_weights(weights, adapters=bool(adapters))
     folder = model_folder(name)
-    model = open_model(folder).to(pick_device(device))
+    model = open_model(folder).to(pick_device("cpu" if weights == "int8" and device == "auto" else device))
     tokenizer = tokenizer_of(name)
-    check_vocabulary(name, model, tokenizer)
+    check_rows(name, model, tokenizer.vocab_size)
+    if weights == "int8":
+        lay_int8(model)
     runs = {adapter: str(path) for adapter, path in (adapters or {}).items()}
     by_heads = bool(runs) and all((model_folder(run) / HEADS).is_file() for run in runs.values())
     found: TextToText | TextReader
@@ -88,15 +98,6 @@ def _changes_folder(name: str, *, predictor: Predictor | HeadPredictor) -> tuple
     if beside is not None and load_tokenizer(str(beside)).digest != predictor.tokenizer.digest:
         raise CheckpointError(f"{name}: was trained with another vocabulary than the model's. Load it by itself.")
     return model_folder(name), was_taught_ends(name, predictor.model.layout)
-
-
-def check_vocabulary(name: str, model: Model, tokenizer: Tokenizer) -> None:
-    """Refuses a vocabulary with more ids than the model has rows."""
-    if model.vocab_size < tokenizer.vocab_size:
-        raise CheckpointError(
-            f"{name}: the model has {model.vocab_size} token rows, its tokenizer {tokenizer.vocab_size} ids. "
-            "Give the tokenizer that the weights were trained with."
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def build_model(recipe: Recipe, tokenizer: Tokenizer, weights: Path | None) -> M
     if weights is not None:
         changed = {name: value for name, value in recipe.model.items() if name in SHAPELESS}
         model = open_model(weights, changed)
-        check_vocabulary(str(weights), model, tokenizer)
+        check_rows(str(weights), model, tokenizer.vocab_size)
         return model
     options = {name: value for name, value in recipe.model.items() if name != "name"}
     torch.manual_seed(recipe.seed)

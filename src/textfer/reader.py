@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar, cast, final, overload
 
 import numpy as np
-
 from textfer.adapt.switching import Switch
 from textfer.answer import Adapter, Texts
 from textfer.answered import Answer, answer_of
@@ -27,6 +26,7 @@ from textfer.heads import Head, Kind
 from textfer.merging import Heard, Named, merge_windows
 from textfer.models import Model
 from textfer.models.headed import Headed
+from textfer.models.int8 import num_weights
 from textfer.read import Found, HeadPredictor, told
 
 R = TypeVar("R")
@@ -85,7 +85,7 @@ class TextReader:
         self._on: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __repr__(self) -> str:
-        num = sum(parameter.numel() for parameter in self.predictor.model.parameters())
+        num = num_weights(self.predictor.model)
         return f"TextReader({self.name!r}, {num:,} parameters, {told(self.heads)})"
 
     @property

@@ -17,6 +17,7 @@ from textfer.errors import CheckpointError, ConfigError, nearest
 from textfer.models import ADDED, Model
 from textfer.models.headed import RECORD as HEADS
 from textfer.models.headed import Headed
+from textfer.models.int8 import holds_int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Switch:
 
     def __init__(self, model: Model, *, reader: Model | None = None) -> None:
         """`reader`: that of a model with heads, before heads that have no use for a part of it took that away."""
+        if holds_int8(model):
+            raise ConfigError("adapters: the base has int8 weights, to which nothing can be added. Load it in float32.")
         if added := [name for name, _ in model.named_parameters() if ADDED & set(name.split("."))]:
             raise ConfigError(
                 f"adapters: the base holds '{added[0]}' of a method, expected whole weights. Load its base."

@@ -20,6 +20,7 @@ from textfer.cli.parts import (
     json_option,
     print_json,
     stdin_lines,
+    weights_option,
 )
 from textfer.cli.prompt import on_terminal, questions, staying
 from textfer.cli.sources import index_option, open_folder, show_reading
@@ -28,6 +29,7 @@ from textfer.errors import ConfigError
 if TYPE_CHECKING:
     from textfer.answer import Answer
     from textfer.documents.document import Document
+    from textfer.models.int8 import Weights
 
 
 @click.command()
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--closed-book", is_flag=True, help="Answer from what the model remembers.")
 @chosen_model_option
+@weights_option
 @click.option(
     "--passages", "count", type=click.IntRange(1), help="Passages read at most.  [default: 10 of --docs, else 64]"
 )
@@ -54,6 +57,7 @@ def ask(
     docs: Path | None,
     closed_book: bool,
     model: str | None,
+    weights: Weights,
     count: int | None,
     min_score: float,
     place: Path | None,
@@ -81,7 +85,7 @@ def ask(
     from textfer.open_book import FOUND_PASSAGES, TEXT_PASSAGES, text_index
     from textfer.open_book import ask as read_and_answer
 
-    reader = load(chosen_model(model, *((WRITER,) if closed_book else (READER, WRITER))))
+    reader = load(chosen_model(model, *((WRITER,) if closed_book else (READER, WRITER))), weights=weights)
     decoding = Decoding(beams=beams, max_input_tokens=max_input_tokens)
     index = folder or (text_index(documents, reader.predictor.tokenizer) if documents else None)
     most = count or (FOUND_PASSAGES if folder else TEXT_PASSAGES)
@@ -123,6 +127,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 @click.command()
 @click.argument("texts", nargs=-1)
 @chosen_model_option
+@weights_option
 @click.option("--task", "prefix", default="", help="Prefix words put before every text, such as 'summarize:'.")
 @click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
 @beams_option
@@ -137,6 +142,7 @@ def _show_answer(answer: Answer, as_json: bool) -> None:
 def generate(
     texts: Sequence[str],
     model: str | None,
+    weights: Weights,
     prefix: str,
     max_new_tokens: int,
     beams: int,
@@ -171,7 +177,7 @@ def generate(
     if not any(text.strip() for text in inputs):
         raise ConfigError("generate: no text. Give some, or lines on stdin.")
     words = [f"{prefix} {text}" if prefix else text for text in inputs if text.strip()]
-    found = iter(load(chosen_model(model, WRITER)).generate(words, decoding=decoding))
+    found = iter(load(chosen_model(model, WRITER), weights=weights).generate(words, decoding=decoding))
     outputs = [(text, next(found) if text.strip() else "") for text in inputs]
     if as_json:
         print_json({"outputs": [{"input": text, "output": output} for text, output in outputs]})

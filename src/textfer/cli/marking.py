@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-
-from textfer.cli.parts import beams_option, cut_option, data_option, json_option, print_json
+from textfer.cli.parts import beams_option, cut_option, data_option, json_option, print_json, weights_option
 from textfer.errors import ConfigError
 
 if TYPE_CHECKING:
     from textfer.choices import Normalise
     from textfer.data.task import Task
     from textfer.evaluate import How
+    from textfer.models.int8 import Weights
     from textfer.scoreboard.board import Board
     from textfer.scoreboard.checkpoints import Which
     from textfer.suites import Suite
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @beams_option
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))
 @cut_option
+@weights_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -76,6 +78,7 @@ def evaluate(
     beams: int,
     batch_size: int,
     max_input_tokens: int | None,
+    weights: Weights,
     out: Path | None,
     predictions: Path | None,
     na_probs: Path | None,
@@ -115,7 +118,8 @@ def evaluate(
         skip_missing=skip_missing,
         num_samples=resamples,
     )
-    measured = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
+    found = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
+    measured = [replace(one, weights=weights) for one in found]
     if written and len(measured) * len(chosen) > 1:
         raise ConfigError(f"eval: {written} takes one task and one checkpoint.")
     board = measure(measured, request, on_progress=_progress if sys.stderr.isatty() else None)

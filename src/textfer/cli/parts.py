@@ -26,6 +26,13 @@ chosen_model_option = click.option(
     "--model", help="A run folder, a hub-format folder or a hub name.  [default: the package's starter models]"
 )
 beams_option = click.option("--beams", default=1, show_default=True, type=click.IntRange(1), help="1 = greedy.")
+weights_option = click.option(
+    "--weights",
+    default="float32",
+    show_default=True,
+    type=click.Choice(["float32", "int8"]),
+    help="int8: several times as fast on a CPU; some answers are others.",
+)
 cut_option = click.option(
     "--max-input-tokens", type=click.IntRange(2), help="Longer inputs lose their end.  [default: nothing is cut]"
 )

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from textfer.batch import Run, Side
+from textfer.models.int8 import Int8Linear
 from textfer.models.layers import Linear, Table, apply_typed, kept_mask, random_bits
 
 Span = tuple[int, int, int, int]
@@ -165,6 +166,14 @@ def dense_bias(sees: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     return torch.where(sees[:, None], bias.to(dtype), floor)
 
 
+def looked_up(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """softmax(q kᵀ + bias) v, without gradients.  [B, H, T, K], [B, H, S, K] ×2, [1 or B, 1 or H, T, S] → as `q`"""
+    if q.shape[2] > 1 or q.dtype != torch.float32 or q.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
+    scores = q @ k.transpose(2, 3)  # torch's own kernel is made for many queries; with one it takes 1.5 times as long
+    return torch.softmax(scores if bias is None else scores.add_(bias), -1) @ v
+
+
 def _unfilled(like: Tensor, spans: tuple[Span, ...]) -> Tensor:
     """Memory in a tensor's shape that the spans will fill; zeros where one of them has no queries or no keys."""
     full = all(q_start < q_end and k_start < k_end for q_start, q_end, k_start, k_end in spans)
@@ -242,6 +251,9 @@ class Attention(nn.Module):
     def __init__(self, dim: int, *, num_heads: int, head_dim: int, dropout: float) -> None:
         super().__init__()
         self.num_heads, self.head_dim, self.dropout = num_heads, head_dim, dropout
+        self.together: tuple[str, ...] = ("q", "k", "v")
+        """Products with the same input, which `joined` holds in their place when weights are int8."""
+        self.joined: Int8Linear | None = None
         self.q = Linear(dim, num_heads * head_dim)
         self.k = Linear(dim, num_heads * head_dim)
         self.v = Linear(dim, num_heads * head_dim)
@@ -250,11 +262,21 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, sight: Ragged | Dense) -> Tensor:
         """[N, D] or [B, T, D] for queries, the same for keys and values → as queries"""
         rate = self.dropout if self.training else 0.0
-        seen = sight.attend(self.q(x), self.k(memory), self.v(memory), num_heads=self.num_heads, dropout=rate)
-        out: Tensor = self.o(seen)
+        parts = self.all_of(x) if memory is x else (self.q(x), *self.stored(memory))
+        out: Tensor = self.o(sight.attend(*parts, num_heads=self.num_heads, dropout=rate))
         return out
 
-    def heads(self, x: Tensor, part: nn.Module) -> Tensor:
-        """[B, T, D] → [B, H, T, K] through one of `q`, `k`, `v`"""
-        split: Tensor = part(x).view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)
-        return split
+    def all_of(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[…, D] → three of […, H·K]: queries, keys and values of the same states"""
+        return (self.q(x), self.k(x), self.v(x)) if self.joined is None else self.joined.split(x)
+
+    def stored(self, memory: Tensor) -> tuple[Tensor, ...]:
+        """[…, D] → two of […, H·K]: keys and values of what others look at"""
+        return (self.k(memory), self.v(memory)) if self.joined is None else self.joined.split(memory)
+
+    def heads(self, x: Tensor) -> Tensor:
+        """[B, T, H·K] → [B, H, T, K]"""
+        rows, count, _ = x.shape
+        if count == 1:
+            return x.view(rows, self.num_heads, 1, self.head_dim)
+        return x.view(rows, count, self.num_heads, self.head_dim).transpose(1, 2)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -27,6 +27,7 @@ from textfer.models.attention import laid
 from textfer.models.bert_blocks import Activation, Block, Reading, activated, reading
 from textfer.models.bert_hub import MODEL_TYPES, config_of, load, names_of
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
+from textfer.models.int8 import Int8Table, lay_parts
 from textfer.models.layers import BiasedLinear, LayerNorm, Table, drop
 
 INIT_STD = 0.02
@@ -176,6 +177,12 @@ class Bert(nn.Module):
             else:
                 nn.init.ones_(weight)
 
+    def lay_int8(self) -> None:
+        """Lays products in int8, and the table of tokens where no words are guessed: see `models.int8`."""
+        lay_parts(self)
+        if self.masked_lm is None:
+            self.embedding = cast(Table, Int8Table(self.embedding))
+
     # What a batch says
 
     def forward(self, batch: Batch) -> Output:
@@ -294,7 +301,7 @@ class Bert(nn.Module):
 
     def _embed(self, side: Side, way: Reading) -> Tensor:
         """[N, D] or [B, L, D]"""
-        x = F.embedding(way.taken(side.ids), self.embedding.weight)
+        x: Tensor = self.embedding(way.taken(side.ids))
         x = x + F.embedding(way.taken(side.positions), self.positions.weight)
         if side.types is None:
             x = x + self.types.weight[0]

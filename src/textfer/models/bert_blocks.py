@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from textfer.batch import Side
 from textfer.models.attention import Ragged, spans_of, token_places
+from textfer.models.int8 import Int8Linear
 from textfer.models.layers import BiasedLinear, LayerNorm, add_dropped
 
 if TYPE_CHECKING:
@@ -93,12 +94,16 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads, self.dropout = num_heads, dropout
         self.scale = (dim // num_heads) ** -0.5
+        self.together = ("q", "k", "v")
+        """Products with the same input, which `joined` holds in their place when weights are int8."""
+        self.joined: Int8Linear | None = None
         self.q, self.k, self.v, self.o = (BiasedLinear(dim, dim) for _ in range(4))
 
     def forward(self, x: Tensor, sight: Ragged | Padded) -> Tensor:
         """[N, D] or [B, L, D] → the same"""
         rate = self.dropout if self.training else 0.0
-        seen = sight.attend(self.q(x) * self.scale, self.k(x), self.v(x), num_heads=self.num_heads, dropout=rate)
+        q, k, v = (self.q(x), self.k(x), self.v(x)) if self.joined is None else self.joined.split(x)
+        seen = sight.attend(q * self.scale, k, v, num_heads=self.num_heads, dropout=rate)
         out: Tensor = self.o(seen)
         return out
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from textfer.models.attention import Attention, Dense, Ragged, RelativeBias
+from textfer.models.attention import Attention, Dense, Ragged, RelativeBias, looked_up
 from textfer.models.cache import Cache
 from textfer.models.layers import FeedForward, RMSNorm, add_dropped, drop
 
@@ -38,6 +37,7 @@ class Block(nn.Module):
         if cross:
             self.cross_norm = RMSNorm(dim, eps=eps)
             self.cross = attention()
+            self.cross.together = ("k", "v")
         self.feed_forward_norm = RMSNorm(dim, eps=eps)
         self.feed_forward = FeedForward(dim, options.ff_dim, kind=options.feed_forward, dropout=options.dropout)
 
@@ -59,10 +59,9 @@ class Block(nn.Module):
 
     def step(self, x: Tensor, cache: Cache, layer: int, bias: Tensor) -> Tensor:
         """[R, t, D] new tokens, which the cache learns → the same; `bias` [1 or R, H, t, length + t]"""
-        normed = self.attention_norm(x)
         part = self.attention
-        keys, values = cache.append(layer, part.heads(normed, part.k), part.heads(normed, part.v))
-        seen = F.scaled_dot_product_attention(part.heads(normed, part.q), keys, values, bias, scale=1.0)
+        queries, keys, values = (part.heads(one) for one in part.all_of(self.attention_norm(x)))
+        seen = looked_up(queries, *cache.append(layer, keys, values), bias)
         x = x + part.o(seen.transpose(1, 2).flatten(2))
         if cache.cross_keys or cache.cross_apart:
             x = x + self._look(self.cross_norm(x), cache, layer)
@@ -78,17 +77,14 @@ class Block(nn.Module):
             return self._look_apart(x, cache.cross_apart[layer])
         keys, values, bias = cache.cross_keys[layer], cache.cross_values[layer], cache.cross_bias
         queries = x.reshape(keys.shape[0], -1, x.shape[-1])
-        seen = F.scaled_dot_product_attention(self.cross.heads(queries, self.cross.q), keys, values, bias, scale=1.0)
+        seen = looked_up(self.cross.heads(self.cross.q(queries)), keys, values, bias)
         out: Tensor = self.cross.o(seen.transpose(1, 2).reshape(*x.shape[:2], -1))
         return out
 
     def _look_apart(self, x: Tensor, inputs: list[tuple[Tensor, Tensor]]) -> Tensor:
         """[R, t, D] → [R, t, D], each row from an input of its own length."""
-        queries = self.cross.heads(x, self.cross.q)
-        seen = [
-            F.scaled_dot_product_attention(queries[row : row + 1], keys, values, scale=1.0)
-            for row, (keys, values) in enumerate(inputs)
-        ]
+        queries = self.cross.heads(self.cross.q(x))
+        seen = [looked_up(queries[row : row + 1], keys, values, None) for row, (keys, values) in enumerate(inputs)]
         out: Tensor = self.cross.o(torch.cat(seen).transpose(1, 2).flatten(2))
         return out
 
@@ -111,6 +107,40 @@ class Stack(nn.Module):
     def blocks(self) -> list[Block]:
         """`layers`, typed."""
         return list(self.layers)  # type: ignore[arg-type]
+
+    def step(self, x: Tensor, cache: Cache, prefix: Tensor | None = None) -> Tensor:
+        """[R, t, D] embeddings of new tokens, which the cache learns → [R, t, D] last states
+
+        `prefix` [R, t] bool: which of them all others see; only at the start, when nothing stands before.
+        """
+        end = cache.length + x.shape[1]
+        if end > cache.room:
+            cache.grow(max(2 * cache.room, end))
+        bias = self._step_bias(cache, x.shape[1], prefix)
+        for number, layer in enumerate(self.blocks()):
+            x = layer.step(x, cache, number, bias)
+        cache.length = end
+        out: Tensor = self.norm(x)
+        return out
+
+    def _step_bias(self, cache: Cache, count: int, prefix: Tensor | None) -> Tensor:
+        """[1 or R, H, t, length + t] relative positions and mask of the next `count` tokens."""
+        end, relative = cache.length + count, self.relative_bias
+        dtype = cache.keys[0].dtype
+        if cache.near is None or cache.near.shape[1] < end:
+            cache.near = relative.at(-torch.arange(cache.room, device=relative.weight.device)).t().to(dtype)
+        if count == 1:
+            bias = cache.near[:, :end].flip(-1)[None, :, None]
+            sees = None
+        else:
+            bias = relative.square(end)[None, :, -count:].to(dtype)
+            sees = torch.ones(end, end, dtype=torch.bool, device=bias.device).tril()[None, -count:]
+            if prefix is not None:
+                sees = sees | prefix[:, None, :]
+        if cache.starts is not None:
+            valid = (torch.arange(end, device=bias.device) >= cache.starts[:, None])[:, None, :]
+            sees = valid if sees is None else sees & valid
+        return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(dtype).min / 2)
 
     def forward(
         self,

@@ -95,6 +95,15 @@ def family_of(config: Mapping[str, Any], folder: Path) -> type[Model]:
     raise CheckpointError(f"{folder}/config.json: model_type is {kind!r}, expected one of {known}.")
 
 
+def check_rows(name: str, model: Model, vocab_size: int) -> None:
+    """Refuses a vocabulary with more ids than the model has rows. Errors: CheckpointError."""
+    if model.vocab_size < vocab_size:
+        raise CheckpointError(
+            f"{name}: the model has {model.vocab_size} token rows, its tokenizer {vocab_size} ids. "
+            "Give the tokenizer that the weights were trained with."
+        )
+
+
 class TensorFiles:
     """The tensors of a folder by name, read one at a time."""
 

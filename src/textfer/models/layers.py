@@ -5,7 +5,7 @@ Letters: D model width, F feed-forward width.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -267,12 +267,23 @@ def add_dropped(x: Tensor, y: Tensor, rate: float) -> Tensor:
     return apply_typed(_AddDropped, (x, y, rate))
 
 
+class Joined(Protocol):
+    """Several products with the same input, made as one."""
+
+    def split(self, x: Tensor) -> tuple[Tensor, ...]:
+        """[…, D] → […, F] of every product that stands in it"""
+        ...
+
+
 class FeedForward(nn.Module):
     """D → F → D, plain or gated: `wo(act(gate(x)) * wi(x))`."""
 
     def __init__(self, dim: int, ff_dim: int, *, kind: Activation, dropout: float) -> None:
         super().__init__()
         self.kind, self.dropout = kind, dropout
+        self.together = ("gate", "wi")
+        """Products with the same input, which `joined` holds in their place when weights are int8."""
+        self.joined: Joined | None = None
         if kind != "relu":
             self.gate = Linear(dim, ff_dim)
         self.wi = Linear(dim, ff_dim)
@@ -282,9 +293,8 @@ class FeedForward(nn.Module):
         """[…, D] → […, D]"""
         if self.kind == "relu":
             inner = F.relu(self.wi(x))
-        elif self.kind == "gated_gelu":
-            inner = F.gelu(self.gate(x), approximate="tanh") * self.wi(x)
         else:
-            inner = F.silu(self.gate(x)) * self.wi(x)
+            gate, up = (self.gate(x), self.wi(x)) if self.joined is None else self.joined.split(x)
+            inner = (F.gelu(gate, approximate="tanh") if self.kind == "gated_gelu" else F.silu(gate)) * up
         out: Tensor = self.wo(drop(inner, self.dropout if self.training else 0.0))
         return out

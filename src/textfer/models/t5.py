@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -25,7 +25,8 @@ from textfer.models.attention import Dense, Ragged, dense_bias, laid, longest, s
 from textfer.models.blocks import Stack
 from textfer.models.cache import FIRST_ROOM, Cache, moved_right
 from textfer.models.hub import MAX_SHARD_BYTES, LoadReport, file_tensors, write_model
-from textfer.models.layers import Activation, Linear, Table
+from textfer.models.int8 import Int8Linear, Int8Table, lay_parts
+from textfer.models.layers import Activation, Linear, Table, product
 from textfer.models.prompt import SoftPrompt
 from textfer.models.t5_hub import MODEL_TYPES, ONE_STACK, config_of, load, names_of
 
@@ -184,6 +185,16 @@ class T5(nn.Module):
             if isinstance(part, Linear) and part.weight.device.type == "cpu":
                 part.weight.data = part.weight.data.t().contiguous().t()
 
+    def lay_int8(self) -> None:
+        """Lays products, the output layer and the table of tokens in int8: see `models.int8`."""
+        if tied := self.output is None:
+            self.output = Linear(self.options.model_dim, self.vocab_size)
+            self.output.weight = self.embedding.weight
+        lay_parts(self)
+        if tied:
+            cast(Int8Linear, self.output).num_weights = 0  # those of the table
+        self.embedding = cast(Table, Int8Table(self.embedding))
+
     # What a batch says
 
     def forward(self, batch: Batch) -> Output:
@@ -261,25 +272,33 @@ class T5(nn.Module):
 
     def _is_ragged(self) -> bool:
         if self.attention == "auto":
-            return self.embedding.weight.device.type == "cpu" and not torch.compiler.is_compiling()
+            return self._kin.device.type == "cpu" and not torch.compiler.is_compiling()
         return self.attention == "ragged"
+
+    @property
+    def _kin(self) -> Tensor:
+        """A parameter that shows where weights lie and their type."""
+        return self.decoder.norm.weight
 
     def _compute_dtype(self) -> torch.dtype:
         """What products are made in: autocast's choice, or the weights' own."""
-        kind = self.embedding.weight.device.type
-        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self.embedding.weight.dtype
+        kind = self._kin.device.type
+        return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else self._kin.dtype
 
     def _embed(self, ids: Tensor) -> Tensor:
-        weight = self.embedding.weight
-        x = F.embedding(ids, weight) if self.prompt is None else self.prompt.embed(ids, weight)
+        x: Tensor = self.embedding(ids) if self.prompt is None else self.prompt.embed(ids, self.embedding.weight)
         return x.float() if x.dtype == torch.float16 else x  # the residual stream leaves float16's range
 
     def _scaled(self, hidden: Tensor) -> Tensor:
-        hidden = hidden.to(self.embedding.weight.dtype)
+        hidden = hidden.to(self._kin.dtype)
         return hidden * self.options.model_dim**-0.5 if self.options.scales_output else hidden
 
     def _read(self, hidden: Tensor) -> Tensor:
-        return F.linear(self._scaled(hidden), self.readout()[0])
+        hidden = self._scaled(hidden)
+        if isinstance(output := cast(nn.Module | None, self.output), Int8Linear):
+            found: Tensor = output(hidden)
+            return found
+        return (F.linear if torch.is_grad_enabled() else product)(hidden, self.readout()[0])
 
     def _reader(self) -> Stack:
         """The stack that reads inputs: where stacks are shared the decoder, which then looks at no memory."""
@@ -368,7 +387,7 @@ class T5(nn.Module):
         side = batch.encoder or batch.decoder
         assert side is not None, "a batch needs a side"
         rows, heads, width = side.ids.shape[0], self.options.num_heads, self.options.head_dim
-        empty = self.embedding.weight.new_empty(rows, heads, FIRST_ROOM, width, dtype=self._compute_dtype())
+        empty = self._kin.new_empty(rows, heads, FIRST_ROOM, width, dtype=self._compute_dtype())
         layers = range(self.options.decoder_depth)
         cache = Cache([torch.empty_like(empty) for _ in layers], [torch.empty_like(empty) for _ in layers])
         if batch.encoder is not None:
@@ -386,8 +405,7 @@ class T5(nn.Module):
         else:
             memory, index = self._dense_encoder(side).flatten(0, 1), None
         for layer in self.decoder.blocks():
-            for part, stored in ((layer.cross.k, cache.cross_keys), (layer.cross.v, cache.cross_values)):
-                flat = part(memory)
+            for flat, stored in zip(layer.cross.stored(memory), (cache.cross_keys, cache.cross_values), strict=True):
                 if index is not None:
                     flat = flat.new_zeros(rows * length, flat.shape[-1]).index_copy_(0, index, flat)
                 stored.append(flat.view(rows, length, self.options.num_heads, -1).transpose(1, 2).contiguous())
@@ -419,32 +437,4 @@ class T5(nn.Module):
 
     def _pass(self, ids: Tensor, cache: Cache, prefix: Tensor | None) -> Tensor:
         """[R, t] new tokens, which the cache learns → [R, t, D] last states"""
-        end = cache.length + ids.shape[1]
-        if end > cache.room:
-            cache.grow(max(2 * cache.room, end))
-        x = self._embed(ids)
-        bias = self._step_bias(cache, ids.shape[1], prefix)
-        for number, layer in enumerate(self.decoder.blocks()):
-            x = layer.step(x, cache, number, bias)
-        cache.length = end
-        out: Tensor = self.decoder.norm(x)
-        return out
-
-    def _step_bias(self, cache: Cache, count: int, prefix: Tensor | None) -> Tensor:
-        """[1 or R, H, t, length + t] relative positions and mask of the next `count` tokens."""
-        end, relative = cache.length + count, self.decoder.relative_bias
-        dtype = cache.keys[0].dtype
-        if cache.near is None or cache.near.shape[1] < end:
-            cache.near = relative.at(-torch.arange(cache.room, device=relative.weight.device)).t().to(dtype)
-        if count == 1:
-            bias = cache.near[:, :end].flip(-1)[None, :, None]
-            sees = None
-        else:
-            bias = relative.square(end)[None, :, -count:].to(dtype)
-            sees = torch.ones(end, end, dtype=torch.bool, device=bias.device).tril()[None, -count:]
-            if prefix is not None:  # only at the start, when nothing stands before
-                sees = sees | prefix[:, None, :]
-        if cache.starts is not None:
-            valid = (torch.arange(end, device=bias.device) >= cache.starts[:, None])[:, None, :]
-            sees = valid if sees is None else sees & valid
-        return bias if sees is None else torch.where(sees[:, None], bias, torch.finfo(dtype).min / 2)
+        return self.decoder.step(self._embed(ids), cache, prefix)

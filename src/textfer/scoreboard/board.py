@@ -199,7 +199,7 @@ class _Lazy:
 
     def predictor(self) -> Predictor | HeadPredictor:
         if self._predictor is None:
-            self._predictor = load(self.checkpoint.folder).predictor
+            self._predictor = load(self.checkpoint.folder, weights=self.checkpoint.weights).predictor
         return self._predictor
 
 
@@ -269,7 +269,8 @@ def _line(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | 
         task=one.name,
         report=report,
         version=task.version,
-        answered=answering.told(by_heads=loaded.checkpoint.by_heads()),
+        answered=answering.told(by_heads=loaded.checkpoint.by_heads())
+        + (", int8 weights" if loaded.checkpoint.weights == "int8" else ""),
         intervals=between,
         signatures={
             name: signature(name, marking, num_golds=num_golds) or f"{name}: the task's own" for name in report.scores

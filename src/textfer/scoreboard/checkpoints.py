@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from textfer.data.digest import file_digest
 from textfer.errors import CheckpointError, ConfigError
 from textfer.models.headed import has_heads
+from textfer.models.int8 import Weights
 from textfer.parts import model_folder, tokenizer_of
 from textfer.training.checkpoint import Run
 
@@ -29,11 +30,14 @@ class Checkpoint:
     """What is loaded: a checkpoint's folder, or the user's name for a folder or the hub."""
     step: int | None = None
     """Of a run's checkpoint."""
+    weights: Weights = "float32"
+    """What products are made with."""
 
     @property
     def name(self) -> str:
-        """The model, and the step where it has one."""
-        return self.model if self.step is None else f"{self.model} @ {self.step:,}"
+        """The model, the step where it has one, and the weights where they are not what was learnt."""
+        told = self.model if self.step is None else f"{self.model} @ {self.step:,}"
+        return told if self.weights == "float32" else f"{told}, {self.weights}"
 
     def by_heads(self) -> bool:
         """Whether the model answers by heads."""
@@ -44,6 +48,7 @@ class Checkpoint:
         folder = model_folder(self.folder)
         files = sorted(one for one in folder.iterdir() if one.is_file() and one.name not in NOT_WEIGHTS)
         told = [f"{one.name} {file_digest(one)}" for one in files if one.suffix in {".safetensors", ".json", ".bin"}]
+        told += [self.weights] if self.weights != "float32" else []
         return sha256("\n".join([*told, tokenizer_of(self.folder).digest]).encode()).hexdigest()
 
 
