@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from textfer.errors import ConfigError, DataError, MachineError
 from textfer.generate import Decoding, Predictor, check_decoding
 from textfer.metrics import bootstrap
 from textfer.read import HeadPredictor
+from textfer.reader import share_of
 
 How = Literal["generate", "rank", "constrained"]
 HOWS: tuple[str, ...] = get_args(How)
@@ -84,6 +86,8 @@ class Made:
     """Of the example's choices, where they were ranked."""
     no_answer: float | None = None
     """The probability of "no answer", where a head may say so."""
+    share: float | None = None
+    """Of a text that was written or found: its share among all that the model could say; not calibrated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +169,7 @@ def answer_each(
         for number, found in predictor.find_each(
             task, examples, batch_size=decoding.batch_size, max_len=decoding.max_input_tokens
         ):
-            yield number, Made(found.text, found.log_probs, found.no_answer_prob)
+            yield number, Made(found.text, found.log_probs, found.no_answer_prob, share_of(found))
         return
     lists = choice_lists(task, examples) if answering.how != "generate" else None
     alike: dict[Hashable, list[int]] = defaultdict(list)
@@ -194,7 +198,7 @@ def _made_each(
             yield number, Made(one.choice, one.log_probs)
     else:
         for number, answer in predictor.generate_each(texts, decoding, choices=lists):
-            yield number, Made(answer.text)
+            yield number, Made(answer.text, share=math.exp(answer.log_prob))
 
 
 def mark_made(task: Task, split: str, examples: Sequence[Example], made: Sequence[Made]) -> Report:

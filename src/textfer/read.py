@@ -63,6 +63,8 @@ class Found:
     """The share of "no answer", where that may be said."""
     says_none: bool = False
     """Whether `text` is no text but says that there is no answer."""
+    knows_none: bool = False
+    """Whether a span head has learnt to say "no answer", though a task may have no use for it."""
     num_windows: int = 1
     """Windows in which a span head read the text."""
     entities: tuple[Span, ...] = ()
@@ -255,6 +257,7 @@ class Teller:
             no_answer_prob=probs[-1] if self.may_be_none else None,
             no_answer=float(gap),
             says_none=says_none,
+            knows_none=self.head.threshold is not None,
             num_windows=len(read),
         )
 

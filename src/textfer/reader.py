@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn, TypeAlias, TypeVar, cast, final, overload
 
 import numpy as np
+
 from textfer.adapt.switching import Switch
 from textfer.answer import Adapter, Texts
 from textfer.answered import Answer, answer_of
@@ -412,13 +413,20 @@ def _ranked(found: Found, words: Sequence[str]) -> Ranked:
     return Ranked(choice=found.text, probs=dict(zip(words, probs, strict=True)), log_probs=found.log_probs)
 
 
+def share_of(found: Found) -> float | None:
+    """The share of what a span head said, as `answer` gives it; None of another head."""
+    if not found.spans and not found.says_none:
+        return None
+    merged = merge_windows([heard_of(found)], [0])
+    return merged.no_answer if found.says_none or not merged.answers else merged.answers[0].share
+
+
 def heard_of(found: Found, *, top: float | None = None) -> Heard:
     """What was said of one passage; `top`: the best score of all passages that are compared, else of this one."""
     if not found.spans:
         return Heard(candidates=(), none=True)
     best = found.spans[0].score
-    learnt_none = len(found.probs) > len(found.spans)
-    zero = best + found.no_answer if learnt_none else (best if top is None else top) - SURE / 2
+    zero = best + found.no_answer if found.knows_none else (best if top is None else top) - SURE / 2
     return Heard(
         candidates=tuple(
             Named(text=one.text, log_odds=one.score - zero, start=one.start, end=one.end) for one in found.spans

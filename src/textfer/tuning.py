@@ -122,10 +122,10 @@ def _judged(merged: Merged, task: Task, example: Example) -> Judged:
     has_answer = example.targets != NO_ANSWER
     best = merged.best()
     first = merged.answers[0] if merged.answers else None
-    best_right = first is not None and has_answer and _is_right(first.text, task, example)
+    best_right = first is not None and has_answer and is_right(first.text, task, example)
     right = not has_answer
     if best is not None:
-        right = best_right if best is first else has_answer and _is_right(best.text, task, example)
+        right = best_right if best is first else has_answer and is_right(best.text, task, example)
     return Judged(
         merged=merged,
         context=example.fields["context"],
@@ -136,7 +136,8 @@ def _judged(merged: Merged, task: Task, example: Example) -> Judged:
     )
 
 
-def _is_right(text: str, task: Task, example: Example) -> bool:
+def is_right(text: str, task: Task, example: Example) -> bool:
+    """Whether the task takes the text for right, to the letter as its exact match compares."""
     assert task.metrics is not None
     scores = task.metrics([task.answer(text, example)], [example])
     return scores[next((name for name in EXACT if name in scores), next(iter(scores)))] >= 100.0 - 1e-6

@@ -264,6 +264,10 @@ def test_tune_writes_a_model_that_says_when_there_is_no_answer(tmp_path: Path, c
     before = call("eval", tmp_path / "run", "--task", "toy_span", "--resamples", "0", "--json").json
     after = call("eval", tmp_path / "tuned", "--task", "toy_span", "--resamples", "0", "--json").json
     assert after["f1"] == pytest.approx(done.json["f1"])
+    assert {"ece_before", "ece_after", "brier_before", "brier_after", "calibration"} <= done.json.keys()
+    told = call("eval", tmp_path / "tuned", "--task", "toy_span", "--resamples", "0", "--calibration", "--json").json
+    assert told.keys() - after.keys() == {"ece", "ece_mass", "brier"}
+    assert 0 <= told["ece"] <= 100
     assert after["f1"] >= before["f1"]
     assert load_model(tmp_path / "tuned").kinds["span"].threshold == done.json["threshold"]
     again = call(*words)

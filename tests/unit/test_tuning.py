@@ -19,6 +19,7 @@ from textfer.data.source import Source
 from textfer.data.task import Task
 from textfer.data.tasks.squad import NO_ANSWER, mark, mark_v2, original_or_none
 from textfer.errors import ConfigError
+from textfer.evaluate import Made
 from textfer.generate import Decoding, Generated, Predictor
 from textfer.heads import Head
 from textfer.metrics.calibration import expected_calibration_error
@@ -26,7 +27,8 @@ from textfer.metrics.reliability_plot import draw
 from textfer.models.bert import Bert
 from textfer.models.headed import Headed, HeadOptions, with_heads
 from textfer.read import HeadPredictor
-from textfer.reader import TextReader
+from textfer.reader import TextReader, share_of
+from textfer.scoreboard.calibrated import calibration_scores, signatures
 from textfer.tokenizers import load_tokenizer
 from textfer.tuning import Tuned, told, tune
 
@@ -68,16 +70,16 @@ class Writer:
         for text in texts:
             number = int(text.split("mill ")[1].split()[0])
             none = self.none and number % 4 == 0
-            made.append(Generated(NO_ANSWER if none else "Hale", math.log(share_of(number)), 2))
+            made.append(Generated(NO_ANSWER if none else "Hale", math.log(sure_of(number)), 2))
         return made
 
 
-def share_of(number: int) -> float:
+def sure_of(number: int) -> float:
     return float(1 / (1 + np.exp(-np.random.default_rng(number).normal(2.0, 2.0))))
 
 
 def gold_of(number: int) -> str:
-    truth = 1 / (1 + math.exp(-(log_odds(share_of(number)) / 2 - 0.8)))
+    truth = 1 / (1 + math.exp(-(log_odds(sure_of(number)) / 2 - 0.8)))
     return "Hale" if np.random.default_rng(number + 10**6).random() < truth else "Moor"
 
 
@@ -101,7 +103,7 @@ def test_scores_become_shares_of_right_answers() -> None:
     assert reader.calibration == tuned.calibration
     answer = reader.answer("Who owns mill 7?", context="Mill 7 is Hale's.")
     assert answer.calibrated
-    assert answer.score == pytest.approx(tuned.calibration.answer(share_of(7)))
+    assert answer.score == pytest.approx(tuned.calibration.answer(sure_of(7)))
 
 
 def test_each_score_is_judged_by_others() -> None:
@@ -199,6 +201,37 @@ def test_a_head_that_never_learnt_none_gets_no_threshold_where_all_have_answers(
     assert (tuned.threshold, reader.heads[0].threshold) == (None, None)
     assert tuned.calibration is not None
     assert tuned.calibration.no_answer is None
+
+
+def test_errors_of_answers_that_were_made() -> None:
+    """By hand: 1 right of share 0.8, 1 wrong of 0.6, no answer right at 0.9 and wrong at 0.5: all in other bins."""
+    examples = [example(0, "Hale"), example(1, "Moor"), example(2, None), example(3, "Hale")]
+    made = [Made("Hale", share=0.8), Made("Hale", share=0.6), Made(NO_ANSWER, share=0.9), Made(NO_ANSWER, share=0.5)]
+    found = calibration_scores(ASKED, examples, made, None)
+    assert found["ece"] == pytest.approx(100 * (0.2 + 0.6 + 0.1 + 0.5) / 4)
+    assert found["brier"] == pytest.approx((0.04 + 0.36 + 0.01 + 0.25) / 4)
+    flat = Scale(temperature=2.0)
+    fitted = Calibration(answer=flat, no_answer=Scale(temperature=4.0), num_questions=9, fitted_on="mills")
+    scaled = [flat(0.8), flat(0.6), Scale(temperature=4.0)(0.9), 0.5]
+    errors = [1 - scaled[0], scaled[1], 1 - scaled[2], scaled[3]]
+    assert calibration_scores(ASKED, examples, made, fitted)["brier"] == pytest.approx(
+        math.fsum(one * one for one in errors) / 4
+    )
+    assert "calibrated on 9 of mills" in signatures(fitted)["ece"]
+    assert "not calibrated" in signatures(None)["ece"]
+    with pytest.raises(ConfigError, match="--calibration: the answers to 'asked' have no scores"):
+        calibration_scores(ASKED, examples[:1], [Made("Hale")], None)
+
+
+def test_shares_are_those_of_answers() -> None:
+    """What `eval` keeps of a head's answer is the score that `answer` gives."""
+    for threshold in (0.0, -math.inf, math.inf, None):
+        reader = pointer(threshold)
+        one = example(5, "Hale").fields
+        found = reader.find_each([one["question"]], [one["context"]])[0]
+        answer = reader.answer(one["question"], context=one["context"])
+        assert found.says_none == (answer.text is None)
+        assert share_of(found) == pytest.approx(answer.score)
 
 
 def test_in_words() -> None:

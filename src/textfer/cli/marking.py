@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from textfer.cli.parts import beams_option, cut_option, data_option, json_option, print_json, weights_option
 from textfer.errors import ConfigError
 
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 @click.option("--na-probs", type=click.Path(path_type=Path), help='Write {id: probability of "no answer"} here.')
 @click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write the table here.")
 @click.option("--resamples", type=click.IntRange(0), help="Of each interval; 0 = none.  [default: 100 … 1000]")
+@click.option("--calibration", is_flag=True, help="Tell also by how much scores of answers miss how many are right.")
 @click.option("--skip-missing", is_flag=True, help="Go on without tasks whose data are missing, and list them.")
 @data_option
 @json_option
@@ -84,6 +86,7 @@ def evaluate(
     na_probs: Path | None,
     markdown: Path | None,
     resamples: int | None,
+    calibration: bool,
     skip_missing: bool,
     data_dir: Path | None,
     as_json: bool,
@@ -117,6 +120,7 @@ def evaluate(
         out=out,
         skip_missing=skip_missing,
         num_samples=resamples,
+        calibration=calibration,
     )
     found = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
     measured = [replace(one, weights=weights) for one in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,12 +58,13 @@ def tune(
     chosen = [find_task(task) for task in dict.fromkeys(tasks)]
     asked = [(task, load_labelled(task, split, data_dir=data_dir, limit=limit)) for task in chosen]
     reader = load(model)
+    _check(reader, model)
     fitted_on = f"{', '.join(task.name for task in chosen)}: {split}"
     tuned = choose(reader, asked, fitted_on=fitted_on)
     if tuned.calibration is None and tuned.threshold is None:
         which = "right" if all(tuned.right) else "wrong"
         raise DataError(f"tune: all {len(tuned.right):,} answers are {which}, so nothing can be fitted. Give more.")
-    _save(reader, model, out)
+    _save(reader, out)
     if plot is not None:
         from textfer.metrics.reliability_plot import draw
 
@@ -75,24 +75,27 @@ def tune(
         _show(tuned, out, split)
 
 
-def _save(reader: TextReader | TextToText, model: str, out: Path) -> None:
-    """Writes the tuned model, with the recipe of its run where that tells how texts are put to it."""
+def _save(reader: TextReader | TextToText, out: Path) -> None:
+    """Writes the tuned model."""
+    from textfer.answer import TextToText
     from textfer.calibration import write_calibration
-    from textfer.data.layout import LAYOUTS
-    from textfer.reader import TextReader
-    from textfer.taught import RECIPE
 
-    predictor = reader.predictor
-    predictor.model.save(out)
-    predictor.tokenizer.save(out / "tokenizer")
-    if isinstance(reader, TextReader):
-        return
-    if reader.calibration is not None:
+    reader.predictor.model.save(out)
+    reader.predictor.tokenizer.save(out / "tokenizer")
+    if isinstance(reader, TextToText) and reader.calibration is not None:
         write_calibration(reader.calibration, out)
-    path = Path(model)
-    saved = next((file for file in (path / RECIPE, path.parent / RECIPE) if file.is_file()), None)
-    if saved is not None and LAYOUTS[reader.predictor.model.layout].together:
-        shutil.copyfile(saved, out / RECIPE)
+
+
+def _check(reader: TextReader | TextToText, model: str) -> None:
+    """Refuses models of one stack, whose run's recipe says how texts are put to them."""
+    from textfer.answer import TextToText
+    from textfer.data.layout import LAYOUTS
+
+    if isinstance(reader, TextToText) and LAYOUTS[reader.predictor.model.layout].together:
+        raise ConfigError(
+            f"tune: {model} is of one stack, and only its run's recipe says how texts are put to it. Name a T5, or a "
+            "model with a span head."
+        )
 
 
 def _as_dict(tuned: Tuned) -> dict[str, Any]:

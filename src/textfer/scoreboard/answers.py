@@ -69,7 +69,10 @@ class AnswerLog:
                     return {}
                 if number > 1:
                     found[int(record["example"])] = Made(
-                        str(record["text"]), tuple(record.get("log_probs", ())), record.get("no_answer")
+                        str(record["text"]),
+                        tuple(record.get("log_probs", ())),
+                        record.get("no_answer"),
+                        record.get("share"),
                     )
                 self._end += len(line)
         return found
@@ -97,6 +100,8 @@ class AnswerLog:
                 record["log_probs"] = list(made.log_probs)
             if made.no_answer is not None:
                 record["no_answer"] = made.no_answer
+            if made.share is not None:
+                record["share"] = made.share
             self._file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
             self._file.flush()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from textfer.generate import Predictor
 from textfer.metrics import signature
 from textfer.parts import load
 from textfer.read import HeadPredictor
+from textfer.scoreboard import calibrated
 from textfer.scoreboard.answers import AnswerLog, answers_of, digest_of, file_name
+from textfer.scoreboard.calibrated import calibration_of, calibration_scores
 from textfer.scoreboard.checkpoints import Checkpoint, checkpoints_of
 from textfer.suites import Suite, average
 
@@ -58,6 +60,8 @@ class Request:
     """Tell of tasks without data in the table instead of stopping."""
     num_samples: int | None = None
     """Resamples of an interval; 0 = no intervals, None = by the number of examples."""
+    calibration: bool = False
+    """Tell also whether the scores of answers say how often they are right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +257,10 @@ def _line(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | 
     task, examples = one.task, one.examples
     made = _answers(loaded, one, request, on_progress)
     report = mark_made(task, request.split, examples, made)
+    more: dict[str, float] = {}
+    fitted = calibration_of(loaded.checkpoint.folder) if request.calibration else None
+    if request.calibration:
+        more = calibration_scores(task, examples, made, fitted)
     constant, baseline = constant_baseline(task, request.split, examples)
     between: dict[str, tuple[float, float]] = {}
     if request.num_samples != 0:
@@ -267,14 +275,15 @@ def _line(loaded: _Lazy, one: _Ready, request: Request, on_progress: Progress | 
     return Line(
         checkpoint=loaded.checkpoint,
         task=one.name,
-        report=report,
+        report=replace(report, scores={**report.scores, **more}),
         version=task.version,
         answered=answering.told(by_heads=loaded.checkpoint.by_heads())
         + (", int8 weights" if loaded.checkpoint.weights == "int8" else ""),
         intervals=between,
         signatures={
             name: signature(name, marking, num_golds=num_golds) or f"{name}: the task's own" for name in report.scores
-        },
+        }
+        | {name: text for name, text in calibrated.signatures(fitted).items() if name in more},
         baseline=baseline.scores,
         constant=constant,
         complete=one.complete,
