@@ -1,4 +1,4 @@
-"""A small server with the API that the web page talks to: no model, answers by rule, errors on request."""
+"""What the tests of the web page share: a small server with its API (answers by rule, errors on request), and hands."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ from textfer.serve.pages import router
 
 KEY = "sesame"
 MODELS = [
-    {"id": "reader", "kind": "t5", "can": ["answer", "generate", "classify"]},
-    {"id": "pointer", "kind": "bert", "can": ["answer"]},
+    {"id": "reader", "can": ["answer", "generate", "classify"]},
+    {"id": "pointer", "can": ["answer"]},
+    {"id": "films", "can": ["classify"], "labels": {"films": ["negative", "positive"]}, "adapters": ["kind"]},
 ]
 GERMAN = "Die Mühle am Fluss wurde von Maud Hale gebaut."
 NUM_STEPS = 400
+TEXT = (
+    "Prices 🐟🐠 first.\n\nMaud Hale built the mill at Aldon 👩‍🌾. Rory Finch sold it.\n"
+    + "Nothing else. " * 300
+    + "Maud left."
+)
 
 
 @dataclass
@@ -181,3 +187,50 @@ def serving(app: FastAPI) -> Iterator[tuple[str, uvicorn.Server]]:
     yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", server
     server.should_exit = True
     thread.join(10)
+
+
+# ---- hands
+
+
+@contextmanager
+def opened(page: Any, url: str, harmless: list[str]) -> Iterator[None]:
+    """At the end: no script failed, the policy was kept, and nobody else was asked for anything."""
+    said: list[str] = []
+    asked: list[str] = []
+    listeners = {
+        "pageerror": lambda error: said.append(str(error)),
+        "console": lambda line: said.append(line.text) if line.type in {"error", "warning"} else None,
+        "request": lambda request: asked.append(request.url),
+    }
+    for name, listener in listeners.items():
+        page.on(name, listener)
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(url)
+    yield
+    for name, listener in listeners.items():
+        page.remove_listener(name, listener)
+    page.evaluate("sessionStorage.clear()")
+    assert [line for line in said if not line.startswith(tuple(harmless))] == []
+    assert [one for one in asked if not one.startswith((url, "data:"))] == []
+
+
+def ask(page: Any, question: str, text: str = TEXT) -> None:
+    if page.locator("#text").is_hidden():
+        page.click("#text-edit")
+    page.fill("#text", text)
+    page.fill("#question", question)
+    page.keyboard.press("Control+Enter")
+
+
+def write(page: Any, task: str, text: str) -> None:
+    page.click("#tab-write")
+    page.check(f"input[value={task}]", force=True)
+    page.fill("#input", text)
+
+
+def drop(page: Any, name: str, content: str) -> None:
+    data = page.evaluate_handle(
+        "([name, text]) => { const d = new DataTransfer(); d.items.add(new File([text], name)); return d; }",
+        [name, content],
+    )
+    page.dispatch_event("#document", "drop", {"dataTransfer": data})

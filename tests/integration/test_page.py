@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPResponse
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +13,11 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-from page_server import KEY, Seen, make_app, serving  # noqa: E402
-
-from textfer.serve.pages import INDEX, STATIC  # noqa: E402
+from page_server import KEY, TEXT, Seen, ask, drop, make_app, opened, serving, write  # noqa: E402
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 in_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
 expect = api.expect
-TEXT = (
-    "Prices 🐟🐠 first.\n\nMaud Hale built the mill at Aldon 👩‍🌾. Rory Finch sold it.\n"
-    + "Nothing else. " * 300
-    + "Maud left."
-)
 ATTACK = "<img src=x onerror='window.hit=1'>"
 
 
@@ -49,11 +38,11 @@ def seen(served: tuple[str, Seen]) -> Seen:
 @pytest.fixture(scope="module")
 def window() -> Iterator[Any]:
     """One page of one browser: a new one for each test would take most of the time."""
-    api.expect.set_options(timeout=20_000)
+    api.expect.set_options(timeout=60_000)
     with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = chromium.new_page(reduced_motion="reduce", has_touch=True)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         yield page
         chromium.close()
 
@@ -66,38 +55,9 @@ def harmless() -> list[str]:
 
 @pytest.fixture
 def page(window: Any, served: tuple[str, Seen], seen: Seen, harmless: list[str]) -> Iterator[Any]:
-    """The page, opened. At the end: no script failed, the policy was kept, and nobody else was asked for anything."""
-    said: list[str] = []
-    asked: list[str] = []
-    listeners = {
-        "pageerror": lambda error: said.append(str(error)),
-        "console": lambda line: said.append(line.text) if line.type in {"error", "warning"} else None,
-        "request": lambda request: asked.append(request.url),
-    }
-    for name, listener in listeners.items():
-        window.on(name, listener)
-    window.set_viewport_size({"width": 1280, "height": 800})
-    window.goto(served[0])
-    yield window
-    for name, listener in listeners.items():
-        window.remove_listener(name, listener)
-    window.evaluate("sessionStorage.clear()")
-    assert [line for line in said if not line.startswith(tuple(harmless))] == []
-    assert [url for url in asked if not url.startswith((served[0], "data:"))] == []
-
-
-def ask(page: Any, question: str, text: str = TEXT) -> None:
-    if page.locator("#text").is_hidden():
-        page.click("#text-edit")
-    page.fill("#text", text)
-    page.fill("#question", question)
-    page.keyboard.press("Control+Enter")
-
-
-def write(page: Any, task: str, text: str) -> None:
-    page.click("#tab-write")
-    page.check(f"input[value={task}]", force=True)
-    page.fill("#input", text)
+    """The page, opened."""
+    with opened(window, served[0], harmless):
+        yield window
 
 
 # ---- asking
@@ -196,14 +156,6 @@ def test_files_are_opened_and_dropped(page: Any, tmp_path: Path, harmless: list[
     assert page.evaluate("window.hit") is None
 
 
-def drop(page: Any, name: str, content: str) -> None:
-    data = page.evaluate_handle(
-        "([name, text]) => { const d = new DataTransfer(); d.items.add(new File([text], name)); return d; }",
-        [name, content],
-    )
-    page.dispatch_event("#document", "drop", {"dataTransfer": data})
-
-
 # ---- writing
 
 
@@ -259,6 +211,20 @@ def test_labels_have_bars(page: Any, seen: Seen) -> None:
     widths = [box["width"] for box in (bar.bounding_box() for bar in page.locator(".bars i").all())]
     assert widths[0] == pytest.approx(3 * widths[1], rel=0.02)
     assert seen.bodies[0]["choices"] == ["blame", "praise"]
+
+
+@in_browser
+def test_a_model_with_labels_of_its_own(page: Any, seen: Seen) -> None:
+    write(page, "classify", "A lovely film.")
+    assert page.locator("#write-model option").all_inner_texts() == ["reader", "films", "films:kind"]
+    page.select_option("#write-model", "films:kind")
+    expect(page.locator("#labels")).to_be_disabled()
+    expect(page.locator("#labels-hint")).to_have_text("This model has its own: negative, positive.")
+    page.click("#write-go")
+    expect(page.locator(".label")).to_have_text("positive")
+    assert seen.bodies == [{"text": "A lovely film.", "model": "films:kind", "choices": None}]
+    page.select_option("#write-model", "reader")
+    expect(page.locator("#labels")).to_be_enabled()
 
 
 # ---- runs
@@ -434,48 +400,34 @@ def test_light_and_dark(page: Any) -> None:
     page.emulate_media(color_scheme="light", reduced_motion="reduce")
 
 
-# ---- what is served
+# ---- with the server itself
 
 
-def fetched(url: str, **headers: str) -> HTTPResponse:
-    return urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10)
+@in_browser
+def test_with_a_model_that_is_served(window: Any, model: Path, harmless: list[str], one_thread: None) -> None:
+    from textfer.serve.app import make_app as real_app
+    from textfer.serve.service import Service
+    from textfer.serve.shelf import open_shelf
 
-
-def test_files_have_their_types_and_a_strict_policy(served: tuple[str, Seen], seen: Seen) -> None:
-    for name in ["", *(f"static/{one}" for one in STATIC)]:
-        with fetched(f"{served[0]}/{name}") as reply:
-            content, headers = reply.read(), dict(reply.headers)
-        ending = name.rpartition(".")[2]
-        kinds = {
-            "": "text/html; charset=utf-8",
-            "js": "text/javascript; charset=utf-8",
-            "css": "text/css; charset=utf-8",
-        }
-        assert headers["content-type"] == kinds.get(ending, "image/svg+xml")
-        assert "default-src 'none'" in headers["content-security-policy"]
-        assert "unsafe" not in headers["content-security-policy"]
-        assert headers["x-content-type-options"] == "nosniff"
-        assert headers["cache-control"] == "no-cache"
-        assert not re.search(rb"https?://(?!www\.w3\.org/2000/svg)", content), name
-        with pytest.raises(urllib.error.HTTPError) as same:
-            fetched(f"{served[0]}/{name}", **{"If-None-Match": headers["etag"]})
-        assert same.value.code == 304
-        same.value.close()
-
-
-@pytest.mark.parametrize("name", ["pages.py", "index.html", "..%2fpages.py", "%2e%2e/pages.py", "app.js%00", ""])
-def test_nothing_else_is_served(served: tuple[str, Seen], name: str) -> None:
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        fetched(f"{served[0]}/static/{name}")
-    assert refused.value.code == 404
-    refused.value.close()
-
-
-def test_every_file_of_the_page_is_listed_and_every_listed_one_is_there() -> None:
-    folder = files("textfer.serve") / "web"
-    assert {one.name for one in folder.iterdir()} == {INDEX, *STATIC}
-    texts = [one.read_text(encoding="utf-8") for one in folder.iterdir()]
-    named = {name for text in texts for name in re.findall(r"""(?:static/|from "\./)([\w.]+)["']""", text)}
-    assert named == set(STATIC)
-    banned = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|localStorage| style=\""
-    assert [found for text in texts for found in re.findall(banned, text)] == []
+    key = "a-key-of-the-tests"
+    shelf = open_shelf({"tiny": str(model)}, {})
+    app = real_app(Service(shelf, keys=[key], runs_dir=model.parent))
+    with serving(app) as (url, _), opened(window, url, harmless):
+        window.fill("#key", key)
+        window.keyboard.press("Enter")
+        expect(window.locator("#ask-model")).to_have_text("tiny")
+        ask(window, "Who built the mill?", TEXT[:60])
+        expect(window.locator("#answer h2").first).to_have_text(re.compile("Answer|No answer"))
+        write(window, "classify", "A lovely film.")
+        window.fill("#labels", "praise, blame")
+        window.click("#write-go")
+        expect(window.locator(".bars li")).to_have_count(2)
+        window.check("input[value=summarize]", force=True)
+        window.select_option("#most", "60")
+        window.click("#write-go")
+        expect(window.locator("#output")).to_contain_text(re.compile(r"\d+ words?|wrote nothing"))
+        window.click("#tab-runs")
+        expect(window.locator("#run-state")).to_contain_text("step 4 of 4, finished")
+        expect(window.locator("figcaption b").first).to_have_text("em")
+        expect(window.locator(".sample").first).to_be_visible()
+    shelf.close()

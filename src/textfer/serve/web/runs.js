@@ -73,8 +73,8 @@ const nothing = () => [
   el(
     "div",
     { class: "card idle soft" },
-    el("p", {}, "There are no runs in the server's folder yet. One begins with"),
-    el("code", {}, "textfer train RECIPE --run runs/mine"),
+    el("p", {}, "There are no runs to show. The server shows those of a folder that it is started with:"),
+    el("code", {}, "textfer serve MODEL --runs runs"),
   ),
 ];
 
