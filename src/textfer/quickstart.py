@@ -7,14 +7,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from textfer.answer import TextToText
 from textfer.data.named import find_task
 from textfer.data.task import Task
 from textfer.errors import CheckpointError
 from textfer.evaluate import Report, evaluate, load_examples, mark
-from textfer.models.packed import embedded_folder
+from textfer.models.packed import embedded_folder, read_manifest
 from textfer.parts import load
 from textfer.reader import TextReader
 from textfer.recipe import load_recipe
@@ -75,24 +75,26 @@ def _clear(run_dir: Path) -> None:
 
 def _ask(say: Callable[[str], None]) -> None:
     """Questions on the package's own passages, answered by the models that are there."""
-    passages = _sample("passages")
-    reader = load(READER)
-    writer = load(WRITER) if embedded_folder(WRITER) is not None else None
+    models = {READER: load(READER)}
+    writer = embedded_folder(WRITER)
+    learnt = read_manifest(writer).get("data", {}) if writer is not None else {}
+    if "squad" in learnt:
+        models[WRITER] = load(WRITER)
     say(f"1. {READER} finds answers in texts that were written for this, and says when there is none.")
-    for passage in passages:
+    for passage in _sample("passages"):
         say(f"\n  {passage['text']}")
         for one in passage["questions"]:
             right = one["answers"][0] if one["answers"] else "no answer"
             say(f"  Question: {one['question']}   (right: {right})")
-            for name, model in ((READER, reader), (WRITER, writer)):
-                if model is not None:
-                    answer = model.answer(one["question"], context=passage["text"])
-                    said = answer.text if answer.text is not None else "No answer."
-                    say(f"    {name + ':':16}{said}   ({answer.score:.2f})")
-    if isinstance(writer, TextToText):
+            for name, model in models.items():
+                answer = model.answer(one["question"], context=passage["text"])
+                said = answer.text if answer.text is not None else "No answer."
+                say(f"    {name + ':':16}{said}   ({answer.score:.2f})")
+    asked = [one for one in _sample("prefixes") if one["task"] in learnt]
+    if asked:
         say(f"\n  {WRITER} writes, and knows a task by its first words:")
-        asked = _sample("prefixes")
-        for one, said in zip(asked, writer.generate([one["input"] for one in asked]), strict=True):
+        made = cast(TextToText, load(WRITER)).generate([one["input"] for one in asked])
+        for one, said in zip(asked, made, strict=True):
             say(f"    {one['input']}\n      → {said}   (right: {one['right']})")
 
 

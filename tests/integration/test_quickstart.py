@@ -39,7 +39,8 @@ def home(vocabulary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     (tmp_path / "embedded").mkdir()
     for name, model in (("starter-reader", reader), ("starter-t5", writer)):
         model.save(tmp_path / name)
-        packed.pack_model(tmp_path / name, tmp_path / "embedded" / name, tokenizer=vocabulary)
+        learnt = {"data": {"squad": "", "rotten_tomatoes": ""}}
+        packed.pack_model(tmp_path / name, tmp_path / "embedded" / name, tokenizer=vocabulary, about=learnt)
 
     def closed(*words: Any, **named: Any) -> None:
         raise AssertionError(f"the network was asked for: {words}")
@@ -60,6 +61,7 @@ def test_quickstart_asks_learns_marks_and_asks_and_again(home: Path, tmp_path: P
     assert (text.count("    starter-reader: "), text.count("    starter-t5:     ")) == (8, 8)
     assert text.count("right: no answer") == 2
     assert text.count("rotten_tomatoes text: ") == 2
+    assert "banking77" not in text  # which this writer has not learnt
     assert text.count("Held out: 10 messages. The commonest department as the answer to all:  accuracy") == 2
     assert text.count("After 4 steps on other messages, on the same:  accuracy") == 2
     assert all(text.count(message) == 2 for message in NEW)

@@ -120,3 +120,5 @@ def test_which_model_is_asked_when_none_is_named(run: Path, home: Path) -> None:
     assert chosen_model(None, "starter-reader", "starter-t5") == "starter-reader"
     words = ["ask", "Where?", "--context", "In Paris.", "--json"]
     assert "answer" in json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).output)
+    with pytest.raises(ConfigError, match=r"--closed-book: needs a model that remembers"):
+        CliRunner().invoke(cli, ["ask", "Where?", "--closed-book"], catch_exceptions=False)

@@ -74,6 +74,8 @@ def ask(
     for what, text in (("question", question), ("context", context)):
         if text is not None and not text.strip():
             raise ConfigError(f"ask: the {what} is empty.")
+    if closed_book and model is None:
+        raise ConfigError("--closed-book: needs a model that remembers; those of the package do not. Add --model.")
     if place is not None and docs is None:
         raise ConfigError("ask: --index cannot take effect without --docs. Drop it.")
 
@@ -85,7 +87,7 @@ def ask(
     from textfer.open_book import FOUND_PASSAGES, TEXT_PASSAGES, text_index
     from textfer.open_book import ask as read_and_answer
 
-    reader = load(chosen_model(model, *((WRITER,) if closed_book else (READER, WRITER))), weights=weights)
+    reader = load(chosen_model(model, READER), weights=weights)
     decoding = Decoding(beams=beams, max_input_tokens=max_input_tokens)
     index = folder or (text_index(documents, reader.predictor.tokenizer) if documents else None)
     most = count or (FOUND_PASSAGES if folder else TEXT_PASSAGES)
