@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from textfer.answer import Answer, TextToText
+from textfer.answered import Candidate
 from textfer.choices import Ranked
 from textfer.engine import Cancelled, Expired, Overloaded, Ticket
 from textfer.errors import ConfigError
@@ -81,12 +82,14 @@ class Puppet:
         *,
         decoding: Decoding | None = None,
         adapter: str | None = None,
+        candidates: int = 0,
         seconds: float | None = None,
     ) -> Ticket[Answer]:
         start = None if context is None else context.find(question)
         found = Answer(text=None, score=0.9)
         if start is not None and start >= 0:
-            found = Answer(text=question, score=0.75, start=start, end=start + len(question), evidence=context)
+            some = {"text": question, "score": 0.75, "start": start, "end": start + len(question), "evidence": context}
+            found = Answer(**some, candidates=tuple([Candidate(**some)] * candidates))  # type: ignore[arg-type]
         return self._ticket(question, found, question=question, context=context, adapter=adapter, decoding=decoding)
 
     def classify(

@@ -13,6 +13,7 @@ from serving import KEY, asking, engine_of, events, puppets
 from textfer.serve.limits import Limits
 from textfer.serve.service import Service
 
+CANDIDATE = ("text", "score", "start", "end", "evidence")
 LIMITS = Limits(body_bytes=100_000, chars=2000, items=4, choices=5, new_tokens=100, beams=4, seconds=5)
 
 
@@ -57,6 +58,7 @@ def test_an_answer_and_where_it_stands(http: httpx.Client) -> None:
         "model": "tiny",
     }
     assert {name: found[name] for name in wanted} == wanted
+    assert found["candidates"] == [{name: wanted["answer" if name == "text" else name] for name in CANDIDATE}] * 5
     none = http.post("/v1/answer", json={"question": "Rome", "context": "Anna lives in Paris."}).json()
     assert (none["answer"], none["start"], none["score"]) == (None, None, 0.9)
 

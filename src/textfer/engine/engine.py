@@ -83,28 +83,28 @@ class Engine:
         *,
         decoding: Decoding | None = None,
         adapter: str | None = None,
+        candidates: int = 0,
         seconds: float | None = None,
     ) -> Ticket[Answer]:
         """A ticket for the answer to a question about `context`; from memory alone when that is None.
 
-        A long context is cut into windows here, in the caller's thread.
+        A long context is cut into windows here, in the caller's thread. `candidates`: so many answers are listed.
         """
 
         def make(terms: Terms) -> Request:
             if isinstance(self.reader, TextReader):
-                return self._found(terms, question, context, decoding)
+                return self._found(terms, (question, context), decoding, candidates)
             reader, way = self.reader, check_decoding(decoding or Decoding())
-            asked = reader.asked(question, context, way)
+            asked = reader.asked(question, context, way, adapter=adapter, candidates=candidates)
             if way.beams == 1:
                 return Writing(terms=terms, texts=asked.texts, decoding=way, finish=asked.answer)
 
             def act(items: Sequence[tuple[str, str | None]]) -> list[Answer]:
-                questions, contexts = [one for one, _ in items], [two for _, two in items]
-                if contexts[0] is None:
-                    return reader.answer(questions, decoding=way, adapter=adapter)
-                return reader.answer(questions, context=[str(one) for one in contexts], decoding=way, adapter=adapter)
+                questions = [one for one, _ in items]
+                contexts = None if items[0][1] is None else [str(two) for _, two in items]
+                return reader.answer(questions, context=contexts, decoding=way, adapter=adapter, candidates=candidates)
 
-            kind = ("answer", adapter, way, context is None)
+            kind = ("answer", adapter, way, candidates, context is None)
             length = max(self._about(text) for text in asked.texts)
             return Reading(terms=terms, kind=kind, item=(question, context), length=length, act=act)
 
@@ -158,19 +158,23 @@ class Engine:
 
         return self._submit(make, adapter, seconds)
 
-    def _found(self, terms: Terms, question: str, context: str | None, decoding: Decoding | None) -> Reading:
-        """A question to a model that finds answers in a text."""
-        reader = self.reader
+    def _found(
+        self, terms: Terms, asked: tuple[str, str | None], decoding: Decoding | None, candidates: int
+    ) -> Reading:
+        """A question, and the text in which a model finds the answer."""
+        reader, (question, context) = self.reader, asked
         assert isinstance(reader, TextReader)
         if context is None:
             reader.answer(question, context=context)  # says what is wrong with that
             raise AssertionError("a model that finds answers needs a text")
 
         def act(items: Sequence[tuple[str, str]]) -> list[Answer]:
-            return reader.answer([one for one, _ in items], context=[two for _, two in items], decoding=decoding)
+            questions, contexts = [one for one, _ in items], [two for _, two in items]
+            return reader.answer(questions, context=contexts, decoding=decoding, candidates=candidates)
 
+        kind = ("answer", decoding, candidates)
         length = self._about(f"{question}\n{context}")
-        return Reading(terms=terms, kind=("answer", decoding), item=(question, context), length=length, act=act)
+        return Reading(terms=terms, kind=kind, item=(question, context), length=length, act=act)
 
     def _written(self, where: str) -> TextToText:
         """The reader, which writes. Errors: ConfigError."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
-from inspect import signature
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -69,11 +68,9 @@ async def answer(request: Request) -> Response:
     model, adapter = model_of(request, asked, "answer")
     decoding = Decoding(max_input_tokens=asked.max_input_tokens) if asked.max_input_tokens else None
 
-    more = {"candidates": asked.candidates} if "candidates" in signature(model.engine.answer).parameters else {}
-
     def make(question: str, text: str | None) -> Callable[[float], Ticket[Answer]]:
         return lambda seconds: model.engine.answer(
-            question, text, decoding=decoding, adapter=adapter, seconds=seconds, **more
+            question, text, decoding=decoding, adapter=adapter, candidates=asked.candidates, seconds=seconds
         )
 
     found = await results(request, [make(*pair) for pair in zip(questions, contexts, strict=True)])

@@ -39,6 +39,7 @@ class Works(Protocol):
         *,
         decoding: Decoding | None = None,
         adapter: str | None = None,
+        candidates: int = 0,
         seconds: float | None = None,
     ) -> Ticket[Answer]: ...
 
