@@ -180,7 +180,8 @@ class SentencePiece:
         ends = np.cumsum(lens)
         assert ends[-1] == len(of_byte) - 1, "the tokens are not the normalised text"
         begins = ends - lens + blanks
-        edges = np.unique(of_byte)
+        edges = np.sort(of_byte)
+        edges = edges[np.append(True, edges[1:] != edges[:-1])]  # np.unique hashes: a second for 100,000 in NumPy 2.4
         after = edges[np.minimum(np.searchsorted(edges, of_byte[ends - 1], side="right"), len(edges) - 1)]
         start = of_byte[begins]
         return ids, trimmed(text, np.stack([start, np.where(begins == ends, start, np.maximum(after, start))], axis=1))
