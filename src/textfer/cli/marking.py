@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,9 +94,7 @@ def evaluate(
     """Answer a split of each task with each MODEL and mark the answers with the tasks' official metrics."""
     if not tasks and not suites:
         raise ConfigError("eval: no task. Give --task or --suite. See textfer eval --help.")
-    for option, path in (("--predictions", predictions), ("--na-probs", na_probs), ("--markdown", markdown)):
-        if path and not path.absolute().parent.is_dir():
-            raise ConfigError(f"{option}: {path.parent} is no folder. Make it first.")
+    _check_places({"--predictions": predictions, "--na-probs": na_probs, "--markdown": markdown})
     written = "--predictions" if predictions else "--na-probs" if na_probs else ""
     if written and (len(tasks) != 1 or suites or len(models) > 1):
         raise ConfigError(f"eval: {written} takes one --task and one MODEL.")
@@ -122,14 +120,21 @@ def evaluate(
         num_samples=resamples,
         calibration=calibration,
     )
-    found = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
-    measured = [replace(one, weights=weights) for one in found]
+    names = dict.fromkeys(models)
+    measured = [replace(one, weights=weights) for name in names for one in checkpoints_of(name, checkpoints)]
     if written and len(measured) * len(chosen) > 1:
         raise ConfigError(f"eval: {written} takes one task and one checkpoint.")
     board = measure(measured, request, on_progress=_progress if sys.stderr.isatty() else None)
     _hand_over(board, predictions, na_probs)
     _keep(board, out, markdown)
     _show(board, as_json)
+
+
+def _check_places(places: Mapping[str, Path | None]) -> None:
+    """Refuses files in folders that are not there. Errors: ConfigError."""
+    for option, path in places.items():
+        if path and not path.absolute().parent.is_dir():
+            raise ConfigError(f"{option}: {path.parent} is no folder. Make it first.")
 
 
 def _chosen(tasks: Sequence[str], suites: Sequence[str]) -> tuple[dict[str, Task], tuple[Suite, ...]]:
