@@ -248,7 +248,9 @@ def test_a_run_is_watched(page: Any, seen: Seen) -> None:
     expect(page.locator("#run-state")).to_contain_text("step 400 of 400, finished")
     page.select_option("#run", "other/one")
     expect(page.locator("#run-state")).to_contain_text("finished")
-    seen.runs = False
+    seen.status = 500
+    expect(page.locator("#run-body")).to_contain_text("Something failed in the server")
+    seen.status, seen.runs = 200, False
     expect(page.locator("#run-body")).to_contain_text("There are no runs")
 
 

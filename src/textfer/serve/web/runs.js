@@ -37,10 +37,10 @@ async function watch(signal) {
       if (!document.hidden) await look(signal);
     } catch (error) {
       if (stopped(error)) return;
-      shown = "";
       byId("run-state").textContent = "";
-      byId("run-body").replaceChildren(problem(error, () => watchRuns(true)));
-      return;
+      const waits = error.passing && error.status !== 401; // then it is asked again by itself
+      draw(error.message, () => [problem(error, waits ? null : () => watchRuns(true))]);
+      if (!waits) return;
     }
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, POLL_SECONDS * 1000);
