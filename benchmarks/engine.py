@@ -2,11 +2,11 @@
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/engine.py [--requests 96] [--slots 16] [--rounds 5]
 
-All requests come at once. Their lengths are drawn like those of SQuAD's questions with paragraphs (mean 180 tokens), and
-the lengths of the answers that are wished for like short answers beside a few summaries (mean 15 tokens, some 64). The
-weights are random, in the shape of T5-small v1.1, float32, the same on all sides. Greedy; nothing ends an answer before
-its length, so all sides write the same tokens, which is checked. "batches": as many requests as the engine has slots, in
-the order in which they came, written until the longest answer is done, which is what `generate` of either library does.
+All requests come at once. Their lengths are drawn like those of SQuAD's questions with paragraphs (mean 180 tokens),
+and the lengths of the answers that are wished for like short answers beside a few summaries (mean 15 tokens, some 64).
+The weights are random, in the shape of T5-small v1.1, float32, the same on all sides. Greedy; nothing ends an answer
+before its length, so all sides write the same tokens, which is checked. "batches": as many requests as the engine has
+slots, in the order in which they came, written until the longest answer is done, as `generate` of either library does.
 
 The figure is tokens wished for in a second; beside it the time after which half and 95 % of the requests had their
 answer. Sides take turns in one process; with one thread the clock is that of the CPU. "asked twice": each request comes
