@@ -17,7 +17,7 @@ from textfer.batch import Float32
 from textfer.calibration import Calibration
 from textfer.choices import Choices, Normalise, Ranked, per_text
 from textfer.data.tasks.squad import closed_book_inputs, squad_inputs
-from textfer.documents.passages import WINDOW_SLACK, WINDOW_TOKENS, windows
+from textfer.documents.passages import WINDOW_SLACK, WINDOW_TOKENS, check_size, windows
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
@@ -200,6 +200,7 @@ class TextToText:
         for what, value in (("question", question), ("context", context)):
             if value is not None and not value.strip():
                 raise ConfigError(f"answer: the {what} is empty.")
+            check_size(value or "", where=f"answer: {what}")
         parts = self._parts(question, context, decoding)
         texts = [closed_book_inputs(question) if text is None else squad_inputs(question, text) for _, text in parts]
         fitted = adapter is None and context is not None and not (decoding is not None and decoding.sample)

@@ -20,6 +20,7 @@ from textfer.choices import Ranked
 from textfer.data.framing import MAX_QUESTION
 from textfer.data.source import Source
 from textfer.data.task import Task
+from textfer.documents.passages import check_size
 from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding
@@ -241,6 +242,7 @@ class TextReader:
             for what, value in (("question", one), ("context", text)):
                 if not value.strip():
                     raise ConfigError(f"answer: the {what} is empty.")
+                check_size(value, where=f"answer: {what}")
             examples.append(_example({"question": one, "context": text}))
         return self._found(head, examples, batch_size=ways.batch_size, max_len=ways.max_input_tokens)
 

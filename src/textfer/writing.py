@@ -8,7 +8,14 @@ from typing import Protocol
 
 from textfer.data.layout import LAYOUTS
 from textfer.data.tasks.translation import LANGUAGES
-from textfer.documents.passages import WINDOW_SLACK, WINDOW_TOKENS, Passage, passages, token_measure
+from textfer.documents.passages import (
+    WINDOW_SLACK,
+    WINDOW_TOKENS,
+    Passage,
+    check_size,
+    passages,
+    token_measure,
+)
 from textfer.documents.sentences import sentences
 from textfer.errors import ConfigError, DataError
 from textfer.generate import Decoding, Generated, Predictor
@@ -107,6 +114,7 @@ def _check(texts: Sequence[str], where: str) -> None:
         if not text.strip():
             which = "the text" if len(texts) == 1 else f"text {number} of {len(texts)}"
             raise ConfigError(f"{where}: {which} is empty.")
+        check_size(text, where=where)
 
 
 def _room(predictor: Predictor, prefix: str) -> int:

@@ -10,13 +10,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from textfer.documents.passages import passages, token_measure
+from textfer.documents import passages as cutting
+from textfer.documents.passages import WINDOW_TOKENS, check_size, passages, token_measure, windows
 from textfer.documents.query import MAX_TERMS, match_expression, spaced, unspaced
 from textfer.documents.sentences import sentence_at, sentences
-from textfer.errors import ConfigError
+from textfer.errors import ConfigError, DataError
 from textfer.tokenizers import load_tokenizer
 
 PIECES = st.sampled_from(
@@ -69,6 +70,7 @@ def test_sentences_hold_all_words_in_order(text: str) -> None:
 
 
 @given(TEXTS, st.integers(1, 40), st.integers(0, 39))
+@example("word. a a a a word. a \n\n東京。a ", 21, 15)  # the end of a paragraph in what two passages share
 @settings(max_examples=200, deadline=None)
 def test_passages_hold_everything_within_their_size(text: str, size: int, overlap: int) -> None:
     overlap = min(overlap, size - 1)
@@ -116,6 +118,33 @@ def test_tokens_as_the_measure(vocabulary: Path) -> None:
     assert len(found) > 3
     assert max(lens) <= 41  # a text begun in its middle may be cut into one token more
     assert min(lens[:-1]) > 20
+
+
+def test_long_texts_are_cut_block_by_block(vocabulary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer(str(vocabulary))
+    lines = [f"Anna Hall lives in Rome number {number}. " + "\n\n" * (number % 7 == 0) for number in range(400)]
+    text = "".join(lines)
+    whole = windows(text, tokenizer)
+    monkeypatch.setattr(cutting, "BLOCK_CHARS", 4000)
+    assert len(whole) > 8
+    assert windows(text, tokenizer) == whole
+    endless = "".join(f"word{number} " for number in range(3000))
+    found = windows(endless, tokenizer)
+    assert all(one.start < two.start <= one.end + 1 for one, two in pairwise(found)), "no word is left out"
+    assert (found[0].start, found[-1].end) == (0, len(endless.rstrip()))
+    assert max(len(tokenizer.encode(endless[slice(*one)])) for one in found) <= WINDOW_TOKENS + 1
+    blank = " " * 9000
+    held = [f"{blank}a b.{blank}"[slice(*one)].strip() for one in windows(f"{blank}a b.{blank}", tokenizer)]
+    assert held == ["a b."]
+    assert windows(blank, tokenizer) == [(0, len(blank))]
+
+
+def test_what_would_take_days_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cutting, "MAX_CHARS", 5)
+    check_size("12345", where="answer: context")
+    with pytest.raises(DataError) as caught:
+        check_size("123456", where="answer: context")
+    assert str(caught.value).startswith("answer: context: the text has 6 characters, expected 5 at most. Cut it into")
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(10, 10), (0, 0), (5, -1)])

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
+from textfer.documents.document import MAX_CHARS
 from textfer.documents.sentences import sentences
-from textfer.errors import ConfigError
+from textfer.errors import ConfigError, DataError
 from textfer.tokenizers.base import Tokenizer
 
 PASSAGE_CHARS = 1000
@@ -19,6 +20,9 @@ WINDOW_TOKENS = 448
 WINDOW_OVERLAP = 128
 WINDOW_SLACK = 32
 """A text that is this little longer is not cut: a window cut out of a text may have other tokens at its ends."""
+
+BLOCK_CHARS = 1 << 18
+"""Cut at once: places of tokens take some 200 bytes a character."""
 
 Measure: TypeAlias = Callable[[int, int], int]
 """How long `start:end` of the text is."""
@@ -47,9 +51,9 @@ def passages(
     units = list(_units(text, max(1, overlap or size), measure))
     ends_paragraph = {at for at, (one, two) in enumerate(pairwise(units)) if text.count("\n", one[1], two[0]) > 1}
     found: list[Passage] = []
-    first = 0
+    first = new = 0
     while first < len(units):
-        last = _fill(units, first, size, measure, ends_paragraph)
+        last = _fill(units, (first, new), size, measure, ends_paragraph)
         found.append(Passage(units[first][0], units[last][1]))
         if last + 1 == len(units):
             break
@@ -60,7 +64,7 @@ def passages(
             and measure(units[after - 1][0], units[last + 1][1]) <= size  # else the next would hold nothing new
         ):
             after -= 1
-        first = after
+        first, new = after, last + 1
     return found
 
 
@@ -77,21 +81,50 @@ def windows(text: str, tokenizer: Tokenizer, *, size: int = WINDOW_TOKENS) -> li
     whole = [Passage(0, len(text))]
     if len(text) <= min(size, WINDOW_TOKENS):
         return whole
-    measure = token_measure(text, tokenizer)
-    if measure(0, len(text)) <= size + WINDOW_SLACK:
-        return whole
-    return passages(text, size=size, overlap=min(WINDOW_OVERLAP, size // 3), measure=measure)
+    if len(text) <= BLOCK_CHARS:
+        measure = token_measure(text, tokenizer)
+        if measure(0, len(text)) <= size + WINDOW_SLACK:
+            return whole
+    found: list[Passage] = []
+    at, length = 0, BLOCK_CHARS
+    while at < len(text):
+        block = text[at : at + length]
+        cut = passages(
+            block, size=size, overlap=min(WINDOW_OVERLAP, size // 3), measure=token_measure(block, tokenizer)
+        )
+        ends = at + length >= len(text)
+        if not ends and len(cut) == 1:  # hardly a token in all that
+            length *= 2
+            continue
+        found += [Passage(at + start, at + end) for start, end in (cut if ends else cut[:-1])]
+        at += cut[-1].start if cut and not ends else length  # the last of a block would be longer in the whole
+        length = BLOCK_CHARS
+    return found or whole
 
 
-def _fill(units: list[tuple[int, int]], first: int, size: int, measure: Measure, ends_paragraph: set[int]) -> int:
-    """The last unit of the passage that begins with `first`: the last that fits, or in its second half the last that
-    ends a paragraph."""
+def check_size(text: str, *, where: str) -> None:
+    """Refuses a text that would take days to read. Errors: DataError."""
+    if len(text) > MAX_CHARS:
+        raise DataError(
+            f"{where}: the text has {len(text):,} characters, expected {MAX_CHARS:,} at most. Cut it into files of a "
+            "folder, which is searched first (textfer ask --docs)."
+        )
+
+
+def _fill(
+    units: list[tuple[int, int]], begin: tuple[int, int], size: int, measure: Measure, ends_paragraph: set[int]
+) -> int:
+    """The last unit of a passage: the last that fits, or in its second half the last that ends a paragraph.
+
+    `begin`: its first unit, and the first that no passage before it holds.
+    """
+    first, new = begin
     last = first
     while last + 1 < len(units) and measure(units[first][0], units[last + 1][1]) <= size:
         last += 1
     if last + 1 == len(units):
         return last
-    for at in range(last, first, -1):
+    for at in range(last, max(first, new - 1), -1):
         if 2 * measure(units[first][0], units[at][1]) < size:
             break
         if at in ends_paragraph:
