@@ -36,6 +36,15 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((host, int(port)), timeout=10)
 
 
+def until_end(client: socket.socket, end: bytes) -> bytes:
+    received = b""
+    while not received.endswith(end):
+        part = client.recv(65536)
+        assert part, received
+        received += part
+    return received
+
+
 # ---- who leaves
 
 
@@ -91,6 +100,29 @@ def test_a_body_that_does_not_come() -> None:
             received += part
     assert received.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"too_slow"' in received
+
+
+def test_who_waits_for_leave_to_send_is_refused_at_once() -> None:
+    service = Service(puppets(), limits=Limits(body_bytes=100))
+    with live(service) as url, connect(url) as client:
+        client.sendall(request(b" " * 1000, more="Expect: 100-continue\r\n").split(b"\r\n\r\n")[0] + b"\r\n\r\n")
+        received = b""
+        while part := client.recv(4096):
+            received += part
+    assert received.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nconnection: close\r\n" in received.lower()
+
+
+def test_a_body_that_nobody_reads_does_not_become_the_next_request() -> None:
+    service = Service(puppets(), keys=[KEY])
+    with live(service) as url, connect(url) as client:
+        for path in ("/v1/embed", "/nowhere", "/healthz"):
+            client.sendall(request(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n", path=path))
+            received = until_end(client, b"}}")
+            assert received.split(b" ")[1] in {b"401", b"405"}
+            assert received.count(b"HTTP/1.1") == 1
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert until_end(client, b"}").startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_engine_that_never_answers() -> None:
@@ -278,7 +310,7 @@ def test_the_client_says_what_the_server_says(client: Client) -> None:
     assert client.generate("one") == "<one>"
     assert client.generate(["one", "two"], beams=2) == ["<one>", "<two>"]
     assert client.sample("one", top_k=3) == "<one>"
-    assert list(client.stream("one more")) == ["<on", "e m", "ore", ">"]
+    assert list(client.stream("one\u2028more")) == ["<on", "e\u2028m", "ore", ">"]
     assert client.classify("one", choices=["a", "b"]).probs == {"a": 0.5, "b": 0.5}
     assert [one.choice for one in client.classify(["one"])] == ["yes"]
     assert client.embed("one") == pytest.approx([0.6, 0.8])

@@ -31,8 +31,21 @@ def service_of(request: Request) -> Service:
 
 def takes(kind: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
     """What the OpenAPI document says of a route's body."""
-    content = {"schema": kind.model_json_schema(), "example": example}
+    schema = kind.model_json_schema()
+    content = {"schema": _inlined(schema, schema.pop("$defs", {})), "example": example}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+def _inlined(schema: Any, named: dict[str, Any]) -> Any:
+    """A schema without references, which would lead nowhere from within another document."""
+    if isinstance(schema, list):
+        return [_inlined(one, named) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        rest = {key: value for key, value in schema.items() if key != "$ref"}
+        return {**_inlined(named[schema["$ref"].rpartition("/")[2]], named), **_inlined(rest, named)}
+    return {key: _inlined(value, named) for key, value in schema.items()}
 
 
 async def body_of(request: Request, kind: type[B]) -> B:

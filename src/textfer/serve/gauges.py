@@ -17,6 +17,7 @@ SO_FAR = {
     "num_done": ("requests_done", "Requests that got their result."),
     "num_cancelled": ("requests_cancelled", "Requests that were given up."),
     "num_expired": ("requests_expired", "Requests that were not done in time."),
+    "num_failed": ("requests_failed", "Requests that ended otherwise, refused ones among them."),
     "tokens_written": ("tokens_written", "Tokens written."),
     "seconds_busy": ("busy_seconds", "Seconds at work."),
 }
@@ -35,12 +36,12 @@ class Loads(Collector):
         for key, words in NOW.items():
             gauge = GaugeMetricFamily(f"textfer_engine_{key}", words, labels=["model"])
             for name, load in loads:
-                gauge.add_metric([name], float(load[key]))
+                gauge.add_metric([name], float(load.get(key, 0)))
             yield gauge
         for key, (called, words) in SO_FAR.items():
             counter = CounterMetricFamily(f"textfer_engine_{called}", words, labels=["model"])
             for name, load in loads:
-                counter.add_metric([name], float(load[key]))
+                counter.add_metric([name], float(load.get(key, 0)))
             yield counter
 
 

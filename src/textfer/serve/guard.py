@@ -37,6 +37,7 @@ class Visit:
         self.num_bytes = 0
         self._scope, self._receive, self._send, self._service = scope, receive, send, service
         self._whole = False
+        self._has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
         self._deadline = asyncio.get_running_loop().time() + service.limits.body_seconds
 
     async def receive(self) -> Message:
@@ -56,16 +57,13 @@ class Visit:
         self._service.buffered_bytes += size
         self._whole = not message.get("more_body", False)
         if self.num_bytes > limits.body_bytes:
-            await self.drain()
             raise too_large(limits.body_bytes)
         if self._service.buffered_bytes > limits.buffered_bytes:
             raise busy("The server holds as much text as it takes. Try again in a moment.")
         return message
 
-    async def drain(self) -> None:
+    async def _drain(self) -> None:
         """Takes in what is left of a body that nobody will read."""
-        if self._whole or "expect" in self.headers:
-            return
         left = DRAIN_BYTES
         try:
             async with asyncio.timeout(DRAIN_SECONDS):
@@ -82,8 +80,12 @@ class Visit:
             self.begun, self.status = True, message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Content-Type-Options"] = "nosniff"
-            if not self._whole and self.num_bytes:  # what is left of the body would be taken for the next request
-                headers["Connection"] = "close"
+            if not self._whole and self._has_body:
+                # who waits for leave to send the body, or did not send it in time, need not send it any more
+                if "expect" not in self.headers and self.status != 408:
+                    await self._drain()
+                if not self._whole:
+                    headers["Connection"] = "close"
         await self._send(message)
 
     async def refuse(self, problem: Problem) -> None:
@@ -91,8 +93,7 @@ class Visit:
         if problem.status_code == GONE or self.begun:
             self.left = True
             return
-        close = {"Connection": "close"} if problem.status_code in {408, 413} else {}
-        await problem.response(close)(self._scope, self.receive, self.send)
+        await problem.response()(self._scope, self.receive, self.send)
 
     def line(self, seconds: float) -> str:
         """The log's line."""
@@ -160,7 +161,6 @@ class Guard:
                 raise busy("The server has as many requests as it takes. Try again in a moment.")
         length = visit.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limits.body_bytes:
-            await visit.drain()
             raise too_large(limits.body_bytes)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -59,9 +58,9 @@ class Problem(HTTPException):
         message = printable(self.detail)
         return {"error": {"message": message, "type": kind, "param": self.param, "code": self.code}}
 
-    def response(self, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    def response(self) -> JSONResponse:
         """The answer that says it."""
-        return JSONResponse(self.body, self.status_code, headers={**(self.headers or {}), **(headers or {})})
+        return JSONResponse(self.body, self.status_code, headers=self.headers)
 
 
 def printable(text: str) -> str:

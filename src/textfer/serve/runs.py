@@ -65,7 +65,7 @@ def curve_of(folder: Path) -> CurveReply:
             elif "loss" in record:
                 points.append(_finite({name: record[name] for name in COLUMNS if name in record}))
         newest = deque(each_record(run.samples_path), maxlen=MAX_SAMPLES)
-    except (CheckpointError, KeyError, TypeError, ValueError):
+    except (CheckpointError, AttributeError, KeyError, TypeError, ValueError):
         raise Problem(422, "damaged_run", "The run's log is damaged.", param="name") from None
     recipe = _recipe(folder)
     return CurveReply(

@@ -144,10 +144,15 @@ def open_shelf(
         check_name(name)
     if unknown := [name for name in adapters if name not in models]:
         raise ConfigError(f"--adapter: there is no model '{unknown[0]}'.{nearest(unknown[0], models)}")
-    served = []
-    for name, place in models.items():
-        reader = load(place, adapters=adapters.get(name))
-        reader.name = name  # errors tell it to clients, who need not know where models lie
-        engine = Engine(reader, options=options or EngineOptions())
-        served.append(Served(name=name, engine=engine, reader=reader, created=int(time.time())))
-    return Shelf(served)
+    served: list[Served] = []
+    try:
+        for name, place in models.items():
+            reader = load(place, adapters=adapters.get(name))
+            reader.name = name  # errors tell it to clients, who need not know where models lie
+            engine = Engine(reader, options=options or EngineOptions())
+            served.append(Served(name=name, engine=engine, reader=reader, created=int(time.time())))
+        return Shelf(served)
+    except BaseException:
+        for one in served:
+            one.engine.close(wait=False)
+        raise

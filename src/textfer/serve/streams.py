@@ -18,8 +18,8 @@ DONE = "data: [DONE]\n\n"
 
 
 def event(value: Mapping[str, Any]) -> str:
-    """One event that carries JSON."""
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+    """One event that carries JSON, in ASCII: some clients take U+2028 and others for the end of a line."""
+    return f"data: {json.dumps(value)}\n\n"
 
 
 @final
