@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+import textfer
 from textfer.answer import TextToText
 from textfer.batch import Example, Span
-from textfer.calibration import Calibration, Scale, log_odds
+from textfer.calibration import Calibration, Scale, log_odds, write_calibration
 from textfer.data.source import Source
 from textfer.data.task import Task
 from textfer.data.tasks.squad import NO_ANSWER, mark, mark_v2, original_or_none
@@ -26,9 +27,10 @@ from textfer.metrics.calibration import expected_calibration_error
 from textfer.metrics.reliability_plot import draw
 from textfer.models.bert import Bert
 from textfer.models.headed import Headed, HeadOptions, with_heads
+from textfer.models.t5 import T5
 from textfer.read import HeadPredictor
 from textfer.reader import TextReader, share_of
-from textfer.scoreboard.calibrated import calibration_scores, signatures
+from textfer.scoreboard.calibrated import calibration_of, calibration_scores, signatures
 from textfer.tokenizers import load_tokenizer
 from textfer.tuning import Tuned, told, tune
 
@@ -248,3 +250,17 @@ def test_the_picture(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ConfigError, match="unknown kind of picture"):
         draw(tmp_path / "a.txt", "mills", {"before": scores}, right)
+
+
+def test_a_model_that_writes_keeps_its_calibration_beside_it(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vocabulary = load_tokenizer("bytes")
+    shape = {"model_dim": 16, "ff_dim": 16, "num_heads": 2, "head_dim": 8, "num_layers": 1, "num_decoder_layers": 1}
+    T5.make(shape, vocab_size=vocabulary.vocab_size).save(tmp_path)
+    vocabulary.save(tmp_path / "tokenizer")
+    kept = Calibration(answer=Scale(temperature=2.0), num_questions=9, fitted_on="mills")
+    assert textfer.load(str(tmp_path), device="cpu").calibration is None
+    write_calibration(kept, tmp_path)
+    reader = textfer.load(str(tmp_path), device="cpu")
+    assert isinstance(reader, TextToText)
+    assert reader.calibration == kept == calibration_of(str(tmp_path))
