@@ -13,7 +13,8 @@ import pytest
 import torch
 from letters import ARRANGEMENTS, TEXTS, Letters, predictor_of
 
-from textfer.answer import Asked, TextToText
+from textfer.answer import TextToText
+from textfer.answered import Asked
 from textfer.engine import Cancelled, Engine, EngineOptions, Expired, Overloaded, Ticket
 from textfer.errors import ConfigError, DataError
 from textfer.generate import Decoding, Generated, Predictor
@@ -305,7 +306,7 @@ def test_a_request_of_many_windows_takes_turns_with_others(monkeypatch: pytest.M
     reader = writer()
     texts = tuple(f"{'abcdefgh'[number % 8]}{'h' * (number // 8)}" for number in range(60))
     asked = Asked(context=None, parts=((0, None),) * len(texts), texts=texts)
-    monkeypatch.setattr(reader, "asked", lambda *_: asked)
+    monkeypatch.setattr(reader, "asked", lambda *_, **__: asked)
     order: list[str] = []
     with Engine(reader, EngineOptions(slots=2)) as engine:
         with held_up(engine):
