@@ -58,7 +58,7 @@ RANKS: dict[str, float] = {
         ),
         5,
     ),
-    **dict.fromkeys(("scoreboard", "submit"), 5.2),  # they load models by name
+    **dict.fromkeys(("scoreboard", "submit", "export"), 5.2),  # they load models by name
     "compare": 5.3,  # it trains and measures
     "__init__": 5.5,  # `import textfer` offers what lies below it; only the front ends may ask the package itself
     **dict.fromkeys(("serve", "cli", "display", "__main__"), 6),

@@ -14,6 +14,7 @@ from textfer.cli.answering import ask, generate
 from textfer.cli.checkup import doctor
 from textfer.cli.compare import compare
 from textfer.cli.embedding import embed
+from textfer.cli.exporting import export
 from textfer.cli.looking import show, trace
 from textfer.cli.marking import evaluate, score, submit
 from textfer.cli.packing import pack
@@ -72,6 +73,7 @@ for command in (
     score,
     tune,
     submit,
+    export,
     trace,
     show,
     tokenizer,
