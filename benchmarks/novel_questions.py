@@ -1,6 +1,6 @@
 """Ten questions about The Hound of the Baskervilles (1902, public domain), written for this project.
 
-Each has the answers that are taken for right, in the spelling of the book, and lies where `share` of the book is over.
+Each has the answers that are taken for right, in the spelling of the book, and the share of the book that lies before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Asked(NamedTuple):
     question: str
     answers: tuple[str, ...]
     share: float
-    """Where the answer first stands: 0 … 1 of the book."""
+    """About where the passage that answers it stands: 0 … 1 of the book."""
 
 
 QUESTIONS = (
