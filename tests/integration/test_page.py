@@ -75,7 +75,7 @@ def test_the_answer_is_marked_in_its_place(page: Any, seen: Seen) -> None:
     assert around.endswith("first.\n\n")  # two characters before it are two units each
     expect(page.locator("#reading .evidence")).to_have_text(" built the mill at Aldon 👩‍🌾.")
     expect(page.locator("#answer blockquote")).to_have_text("Maud Hale built the mill at Aldon 👩‍🌾.")
-    expect(page.locator(".score")).to_contain_text("0.82")
+    expect(page.locator(".score")).to_have_text("calibrated score 0.82")
     expect(page.locator("#live")).to_have_text("Answer: Maud Hale. Score 0.82.")
     assert page.locator("#reading .other").all_inner_texts() == ["Rory Finch", "Maud left"]
 
@@ -102,6 +102,7 @@ def test_no_answer_is_said_in_words(page: Any) -> None:
     page.fill("#question", "Who, nobody, 'Rory Finch'?")
     page.keyboard.press("Enter")
     expect(page.locator("#answer")).to_contain_text("The text does not seem to answer this question.")
+    expect(page.locator("#answer")).to_contain_text("Not all of the text was read: read the first 4 of 9 passages.")
     expect(page.locator("mark")).to_have_count(0)
     page.click(".others .spot")
     expect(page.locator("mark")).to_have_text("Rory Finch")

@@ -15,6 +15,9 @@ Since 1974 the mill has been a museum. The wheel that turns today was carved by 
   question: "Who built the mill?",
 };
 
+const FITTED = "From 0 to 1: about how often such answers are right.";
+const COMPARED = "From 0 to 1: a comparison between answers, not a promise.";
+
 let asked = null; // { text, spots: [{text, score, start, end, evidence}], active } of the answer that is shown
 let running = null; // the AbortController of the question that is being read
 
@@ -173,6 +176,7 @@ function show(found, told) {
   asked = { text: told.text, spots: placed(told.text, best ? [best, ...others] : others), active: -1 };
   const list = best ? asked.spots.slice(1) : asked.spots;
   const parts = best ? answered(asked.spots[0]) : unanswered(found, list.length);
+  if (found.note) parts.push(el("p", { class: "note" }, `Not all of the text was read: ${found.note}.`));
   if (list.length) parts.push(alternatives(list, best ? "Other answers" : "Nearest, but not likely"));
   const facts = [told.model, `${told.seconds.toFixed(1)} s`].filter(Boolean).join(" · ");
   byId("answer").replaceChildren(...parts, el("p", { class: "soft facts" }, facts));
@@ -210,7 +214,7 @@ function answered(best) {
   const parts = [
     el("h2", {}, "Answer"),
     el("button", { type: "button", class: "spot best", onclick: () => choose(0, true) }, best.text),
-    score(best.score),
+    score(best.score, best.calibrated ? "calibrated score" : "score", best.calibrated ? FITTED : COMPARED),
   ];
   if (best.start === null) {
     parts.push(el("p", { class: "note" }, "These are the model's own words; they do not stand in the text like this."));
@@ -242,9 +246,8 @@ function unanswered(found, near) {
   ].filter(Boolean);
 }
 
-function score(value, what = "score") {
-  const words = el("span", {}, `${what} ${share(value)}`);
-  return el("p", { class: "score", title: "From 0 to 1; a comparison between answers, not a promise." }, words, bar(value));
+function score(value, what, title = COMPARED) {
+  return el("p", { class: "score", title }, el("span", {}, `${what} ${share(value)}`), bar(value));
 }
 
 function alternatives(list, title) {
