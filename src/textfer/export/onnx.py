@@ -5,6 +5,7 @@ Letters: B rows, L tokens of a row, C classes.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,8 +58,10 @@ def write_onnx(model: Headed, tokenizer: Tokenizer, folder: Path) -> None:
     outputs = ["start_logits", "end_logits"] if graph.head.kind == "span" else ["logits"]
     example = tuple(torch.ones(2, 8, dtype=torch.int64) for _ in INPUTS)
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", min=2, max=model.max_len)}
-    with torch.no_grad(), warnings.catch_warnings():
+    # oneDNN's own product is no part of ONNX
+    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of its own parts that will go
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of packages that are not needed
         torch.onnx.export(
             graph,
             example,
