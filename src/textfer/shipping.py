@@ -96,8 +96,8 @@ def able(folder: Path) -> str:
 
 def _facts(model: str, folder: Path) -> dict[str, Any]:
     """What a run's own record says: where it began, what it heard, for how long."""
-    path = Path(model) / "recipe.json"
-    if not path.is_file():
+    path = next((one / "recipe.json" for one in (Path(model), folder.parent) if (one / "recipe.json").is_file()), None)
+    if path is None:
         return {}
     recipe = json.loads(path.read_text(encoding="utf-8"))
     facts: dict[str, Any] = {

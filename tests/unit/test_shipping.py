@@ -79,6 +79,15 @@ def test_the_package_lists_what_its_models_can_do_and_whether_they_are_whole(run
     assert "packed.json: is no record" in CliRunner().invoke(cli, ["show", "models"]).output
 
 
+def test_a_checkpoint_has_its_run_s_record(run: Path, home: Path) -> None:
+    step = run / "step_00000003"
+    step.mkdir()
+    for path in [path for path in run.iterdir() if path.is_file() and path.name != "recipe.json"]:
+        path.rename(step / path.name)
+    ship(str(step), "mine")
+    assert packed.read_manifest(home / "mine")["data"] == {"squad": "CC BY-SA 4.0", "./gone.csv": "not said"}
+
+
 def test_other_places_and_bits(run: Path, home: Path, tmp_path: Path) -> None:
     shipped = ship(str(run), "other", bits=16, out=tmp_path / "elsewhere")
     assert shipped.folder == tmp_path / "elsewhere" / "other"
