@@ -80,7 +80,7 @@ def _ask(say: Callable[[str], None]) -> None:
     learnt = read_manifest(writer).get("data", {}) if writer is not None else {}
     if "squad" in learnt:
         models[WRITER] = load(WRITER)
-    say(f"1. {READER} finds answers in texts that were written for this, and says when there is none.")
+    say(f"1. {READER} finds answers in texts that were written for this. One question has none.")
     for passage in _sample("passages"):
         say(f"\n  {passage['text']}")
         for one in passage["questions"]:
