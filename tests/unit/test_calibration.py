@@ -41,7 +41,10 @@ def test_bins_by_hand() -> None:
     assert expected_calibration_error(scores, right, num_bins=2) == pytest.approx(100 * (0.25 + 0.3) / 2)
     assert reliability(scores, right, num_bins=10)[0] == Bin(0.0, 0.1, 1, 0.0, 0.0)
     found = reliability([0.9, 0.1, 0.2], [True, False, True], num_bins=2, equal_mass=True)
-    assert [(one.low, one.high, one.num_answers, one.share_right) for one in found] == [(0.1, 0.2, 2, 0.5), (0.9, 0.9, 1, 1)]
+    assert [(one.low, one.high, one.num_answers, one.share_right) for one in found] == [
+        (0.1, 0.2, 2, 0.5),
+        (0.9, 0.9, 1, 1),
+    ]
     assert brier(scores, right) == pytest.approx((0 + 0.25 + 0.36 + 0) / 4)
 
 

@@ -37,7 +37,8 @@ RANKS: dict[str, float] = {
     "choices": 2.5,  # what answers are chosen from
     **dict.fromkeys(("adapt", "embed", "generate", "read", "documents", "merging"), 3),
     **dict.fromkeys(
-        ("training", "evaluate", "suites", "answer", "writing", "open_book", "reader", "answered", "tuning", "corpus"), 4
+        ("training", "evaluate", "suites", "answer", "writing", "open_book", "reader", "answered", "tuning", "corpus"),
+        4,
     ),
     **dict.fromkeys(
         (

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textfer.evaluate import How
     from textfer.models.int8 import Weights
     from textfer.scoreboard.board import Board
-    from textfer.scoreboard.checkpoints import Which
+    from textfer.scoreboard.checkpoints import Checkpoint, Which
     from textfer.suites import Suite
 
 
@@ -102,7 +102,6 @@ def evaluate(
     from textfer.evaluate import Answering
     from textfer.generate import Decoding
     from textfer.scoreboard.board import Request, measure
-    from textfer.scoreboard.checkpoints import checkpoints_of
 
     decoding = Decoding(
         max_new_tokens=max_new_tokens, beams=beams, batch_size=batch_size, max_input_tokens=max_input_tokens
@@ -120,14 +119,21 @@ def evaluate(
         num_samples=resamples,
         calibration=calibration,
     )
-    names = dict.fromkeys(models)
-    measured = [replace(one, weights=weights) for name in names for one in checkpoints_of(name, checkpoints)]
+    measured = _measured(models, checkpoints, weights)
     if written and len(measured) * len(chosen) > 1:
         raise ConfigError(f"eval: {written} takes one task and one checkpoint.")
     board = measure(measured, request, on_progress=_progress if sys.stderr.isatty() else None)
     _hand_over(board, predictions, na_probs)
     _keep(board, out, markdown)
     _show(board, as_json)
+
+
+def _measured(models: Sequence[str], checkpoints: Which, weights: Weights) -> list[Checkpoint]:
+    """Every checkpoint once."""
+    from textfer.scoreboard.checkpoints import checkpoints_of
+
+    every = [one for name in dict.fromkeys(models) for one in checkpoints_of(name, checkpoints)]
+    return [replace(one, weights=weights) for one in every]
 
 
 def _check_places(places: Mapping[str, Path | None]) -> None:

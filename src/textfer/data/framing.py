@@ -102,7 +102,12 @@ def marks_of(specials: Specials) -> Marks:
 
 
 def frames(
-    fields: Sequence[Encoded], marks: Marks, *, max_len: int, stride: int | None = None, max_question: int = MAX_QUESTION
+    fields: Sequence[Encoded],
+    marks: Marks,
+    *,
+    max_len: int,
+    stride: int | None = None,
+    max_question: int = MAX_QUESTION,
 ) -> list[Frame]:
     """One frame of at most `max_len` tokens; or with a `stride`, one for each window of the last field.
 

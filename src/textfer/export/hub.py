@@ -41,8 +41,9 @@ def check_ids(folder: Path, tokenizer: Tokenizer) -> None:
     """Refuses a folder whose vocabulary makes other ids in transformers. Errors: CheckpointError."""
     import transformers
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    log: Any = transformers.logging
+    log.set_verbosity_error()
+    log.disable_progress_bar()
     theirs = transformers.AutoTokenizer.from_pretrained(str(folder))
     for text, ids in zip(TEXTS, tokenizer.encode_many(list(TEXTS)), strict=True):
         found = theirs(text, add_special_tokens=False).input_ids

@@ -22,7 +22,7 @@ def keep_blocks() -> None:
 
 
 def free_blocks(step: int) -> None:
-    """Gives unused blocks back every `FREE_EVERY` steps: where lengths change, a heap that keeps all grows for hours."""
+    """Gives unused blocks back every `FREE_EVERY` steps: where lengths change, a heap that keeps all would grow."""
     if step % FREE_EVERY == 0 and sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
