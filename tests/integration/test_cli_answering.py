@@ -22,7 +22,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 OWN = ["answer", "score", "start", "end", "evidence"]
-SOURCED = [*OWN, "path", "title", "place", "num_places", "no_answer", "alternatives", "read", "passages"]
+REMEMBERED = [*OWN, "calibrated", "candidates", "num_read", "num_passages", "note"]
+SOURCED = [*OWN, "path", "title", "place", "num_places", "no_answer", "calibrated", "alternatives", "read", "passages"]
 
 
 def test_ask(call: Any, model: Path, tmp_path: Path) -> None:
@@ -30,7 +31,7 @@ def test_ask(call: Any, model: Path, tmp_path: Path) -> None:
     for place, keys, path in (
         (["--context", CONTEXT], SOURCED, "--context"),
         (["--file", file], SOURCED, str(file)),
-        (["--closed-book"], OWN, None),
+        (["--closed-book"], REMEMBERED, None),
     ):
         done = call("ask", "Where does Anna Hall live?", *place, "--model", model)
         assert done.code == 0

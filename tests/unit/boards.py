@@ -90,7 +90,7 @@ def put_models(monkeypatch: pytest.MonkeyPatch) -> dict[str, Model]:
     }
 
     class Loaded:
-        def __init__(self, folder: str) -> None:
+        def __init__(self, folder: str, *, weights: str) -> None:
             self.predictor = cast(Predictor, found[folder])
 
     monkeypatch.setattr("textfer.scoreboard.board.load", Loaded)

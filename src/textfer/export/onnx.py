@@ -58,22 +58,22 @@ def write_onnx(model: Headed, tokenizer: Tokenizer, folder: Path) -> None:
     outputs = ["start_logits", "end_logits"] if graph.head.kind == "span" else ["logits"]
     example = tuple(torch.ones(2, 8, dtype=torch.int64) for _ in INPUTS)
     axes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("tokens", min=2, max=model.max_len)}
-    # oneDNN's own product is no part of ONNX
-    with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of its own parts that will go
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of its own parts that will go, and of switches it does not have
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # of packages that are not needed
-        torch.onnx.export(
-            graph,
-            example,
-            str(folder / FILE),
-            input_names=list(INPUTS),
-            output_names=outputs,
-            dynamic_shapes=(axes, axes, axes),
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
+        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False):  # oneDNN's own product is no part of ONNX
+            torch.onnx.export(
+                graph,
+                example,
+                str(folder / FILE),
+                input_names=list(INPUTS),
+                output_names=outputs,
+                dynamic_shapes=(axes, axes, axes),
+                opset_version=OPSET,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
     tokenizer.save(folder)
 
 
