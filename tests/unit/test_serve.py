@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import KEY, asking, engine_of, events, puppets, until
 
+from serving import KEY, asking, engine_of, events, puppets, until
 from textfer.serve.limits import Limits
 from textfer.serve.service import Service
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import KEY, asking, engine_of, events, live, puppets, until
 
+from serving import KEY, asking, engine_of, events, live, puppets, until
 from textfer.engine import Cancelled
 from textfer.errors import TextferError
 from textfer.serve.client import Client, ServerError

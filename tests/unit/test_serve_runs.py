@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from serving import puppets
 
+from serving import puppets
 from textfer.errors import ConfigError
 from textfer.serve.completions import Cut
 from textfer.serve.names import name_of
