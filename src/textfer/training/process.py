@@ -9,7 +9,6 @@ import sys
 from typing import Any, final
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
-FREE_EVERY = 50
 
 
 def keep_blocks() -> None:
@@ -19,13 +18,6 @@ def keep_blocks() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
-
-
-def free_blocks(step: int) -> None:
-    """Gives unused blocks back every `FREE_EVERY` steps: where lengths change, a heap that keeps all would grow."""
-    if step % FREE_EVERY == 0 and sys.platform.startswith("linux"):
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 @final

@@ -33,7 +33,7 @@ from textfer.training.distributed import World
 from textfer.training.events import Events
 from textfer.training.loss import Readable, loss_of
 from textfer.training.optim import OptimOptions, lr_at, make_optimizer
-from textfer.training.process import Signals, free_blocks, keep_blocks
+from textfer.training.process import Signals, keep_blocks
 
 SAMPLE_ORIGINS = 8
 MAX_TRAILING = {"cuda": 1}
@@ -405,7 +405,6 @@ def _loop(trainer: Trainer, watcher: Watcher, signals: Signals) -> None:
                 _save(trainer, watcher)
             if done or stop:
                 return
-            free_blocks(trainer.step)
             begun = time.monotonic()
 
 
