@@ -1,6 +1,7 @@
 """How right are a reader's answers, and do its scores say so? Markdown tables.
 
-    OMP_NUM_THREADS=1 python benchmarks/answers.py --model RUN --data DIR [--only squad long novel index] [--limit 100]
+    OMP_NUM_THREADS=2 python benchmarks/answers.py --model RUN --data DIR [--only squad long novel index] [--limit 100]
+        [--minutes long=3 novel=3 index=3] [--novel-ways odds found first] [--weights int8]
 
 squad: SQuAD 1.1 and 2.0, validation; of 1.1 an answer is always taken, of 2.0 what the model says. Calibration errors
 are told without and with what `textfer tune` fitted, where the model's folder holds that. long: covid_qa_deepset, whole
@@ -10,6 +11,8 @@ articles and SQuAD's paragraphs in one index (see retrieval.py), questions of SQ
 Long texts are read in three ways: `answer` (all windows, compared by raw scores where the model points at answers),
 `ask` of all passages (compared by odds of "no answer"), and `ask` of the ten passages that fit the question's words.
 Baselines: the commonest answer; for long texts the first window alone. "found": the best place overlaps the gold one.
+`--minutes`: of a part no further questions are asked after so long; those that were are a fair sample (an index is
+made first, in about a minute).
 """
 
 from __future__ import annotations
@@ -17,15 +20,17 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow.parquet as pq
 
 import retrieval
@@ -46,13 +51,42 @@ from textfer.metrics.calibration import expected_calibration_error
 from textfer.open_book import Reading, ask, text_index
 from textfer.tuning import judge
 
+T = TypeVar("T")
 Model = TextReader | TextToText
 CHUNK = 256
 """Questions put to the model at once."""
 FIRST_TOKENS = 300
 FOUND = 10
 ALL = 10**9
+MAX_INDEXES = 16
+"""Of texts, kept in memory."""
 SECTIONS = ("squad", "long", "novel", "index")
+WAYS = {
+    "windows": "all windows",
+    "odds": "all passages, odds",
+    "found": f"{FOUND} passages found",
+    "first": "first window",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much is asked."""
+
+    questions: int | None
+    seconds: float
+    ways: Sequence[str] = tuple(WAYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Put:
+    """A question about a long text."""
+
+    question: str
+    text: str
+    golds: Sequence[str]
+    places: Sequence[tuple[int, int]]
+    """Where the right answer stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +107,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         print(f"| {' | '.join(f'{one:.1f}' if isinstance(one, float) else str(one) for one in row)} |", flush=True)
 
 
+def spread(things: Sequence[T], count: int | None = None) -> list[T]:
+    """So many of them, or all, in an order of which every beginning is a fair sample."""
+    return [things[at] for at in np.random.default_rng(0).permutation(len(things))[:count]]
+
+
 def chunks(count: int) -> Iterator[slice]:
     """Slices of so many things."""
     return (slice(at, at + CHUNK) for at in range(0, count, CHUNK))
@@ -81,14 +120,14 @@ def chunks(count: int) -> Iterator[slice]:
 # ---- SQuAD
 
 
-def squads(reader: Model, data: Path, limit: int | None) -> None:
+def squads(reader: Model, data: Path, limits: Limits) -> None:
     """EM, F1 and calibration errors of both SQuADs."""
     rows: list[list[object]] = []
     for name in ("squad", "squad_v2"):
         task = find_task(name)
-        examples = load_labelled(task, "validation", data_dir=data, limit=limit)
+        examples = spread(load_labelled(task, "validation", data_dir=data), limits.questions)
         merged = []
-        start = time.process_time()
+        start, began = time.process_time(), time.perf_counter()
         for part in chunks(len(examples)):
             fields = [one.fields for one in examples[part]]
             heard = reader.weigh_each(
@@ -97,6 +136,9 @@ def squads(reader: Model, data: Path, limit: int | None) -> None:
                 decoding=Decoding(batch_size=32),
             )
             merged += [merge_windows([one], [0]) for one in heard]
+            if time.perf_counter() - began > limits.seconds / 2:
+                break
+        examples = examples[: len(merged)]
         seconds = (time.process_time() - start) / len(examples)
         judged = judge(merged, [(task, examples)])
         assert task.metrics is not None
@@ -131,31 +173,35 @@ def _scores(name: str, found: Any, count: int) -> list[object]:
 # ---- long texts
 
 
-def long(reader: Model, data: Path, limit: int | None) -> None:
+def long(reader: Model, data: Path, limits: Limits) -> None:
     """Whole papers as contexts."""
-    examples = load_labelled(find_task("covid_qa_deepset"), "validation", data_dir=data, limit=limit)
-    commonest = Counter(one.facts["answers"][0] for one in examples).most_common(1)[0][0]
-    texts = [one.fields["context"] for one in examples]
-    asked = [one.fields["question"] for one in examples]
-    golds = [list(one.facts["answers"]) for one in examples]
-    places = [[(span.start, span.end) for span in one.spans] for one in examples]
-    chars = statistics.mean(map(len, texts))
-    read_long(reader, f"covid_qa_deepset, {chars:,.0f} characters each", asked, texts, golds, places, commonest)
+    examples = load_labelled(find_task("covid_qa_deepset"), "validation", data_dir=data)
+    asked = [
+        Put(
+            question=one.fields["question"],
+            text=one.fields["context"],
+            golds=list(one.facts["answers"]),
+            places=[(span.start, span.end) for span in one.spans],
+        )
+        for one in spread(examples, limits.questions)
+    ]
+    chars = statistics.mean(len(one.text) for one in asked)
+    read_long(reader, f"covid_qa_deepset, {chars:,.0f} characters each", asked, limits)
 
 
-def novel(reader: Model, data: Path, limit: int | None) -> None:
+def novel(reader: Model, data: Path, limits: Limits) -> None:
     """Our own questions on a novel."""
-    rows = pq.read_table(data / "text" / "english_novels" / "train.parquet").to_pylist()
+    rows = pq.read_table(data / "text" / "english_novels" / "train.parquet", columns=["title", "text"]).to_pylist()
     text = next(row["text"] for row in rows if row["title"] == TITLE)
-    some = QUESTIONS[:limit]
-    golds = [list(one.answers) for one in some]
-    places = [_places(text, one.answers) for one in some]
-    for one, found in zip(some, places, strict=True):
-        assert found, f"{one.answers[0]} does not stand in the novel"
-    name = f"a novel of {len(text):,} characters"
-    said = read_long(reader, name, [one.question for one in some], [text] * len(some), golds, places, golds[0][0])
+    some = spread(QUESTIONS, limits.questions)
+    asked = [
+        Put(question=one.question, text=text, golds=one.answers, places=_places(text, one.answers)) for one in some
+    ]
+    for one in asked:
+        assert one.places, f"{one.golds[0]} does not stand in the novel"
+    said = read_long(reader, f"a novel of {len(text):,} characters", asked, limits)
     print()
-    for number, one in enumerate(some):
+    for number, one in enumerate(some[: len(next(iter(said.values())))]):
         answers = ", ".join(f"{way}: {found[number].text or '–'}" for way, found in said.items())
         print(f"- {one.question} **{one.answers[0]}** ({100 * one.share:.0f} % in). {answers}")
 
@@ -171,16 +217,37 @@ def _places(text: str, answers: Sequence[str]) -> list[tuple[int, int]]:
     return found
 
 
-def read_long(
-    reader: Model,
-    name: str,
-    questions: Sequence[str],
-    texts: Sequence[str],
-    golds: Sequence[Sequence[str]],
-    places: Sequence[Sequence[tuple[int, int]]],
-    commonest: str,
-) -> dict[str, list[Said]]:
-    """A table of the ways of reading; what each said."""
+def read_long(reader: Model, name: str, asked: Sequence[Put], limits: Limits) -> dict[str, list[Said]]:
+    """A table of the ways of reading, all asked the same; what each said."""
+    ways = {WAYS[way]: read for way, read in ways_of(reader).items() if way in limits.ways}
+    said: dict[str, list[Said]] = {way: [] for way in ways}
+    seconds = dict.fromkeys(ways, 0.0)
+    began = time.perf_counter()
+    for number, one in enumerate(asked):
+        if number and (time.perf_counter() - began) * (number + 1) / number > limits.seconds:
+            break
+        for way, read in ways.items():
+            start = time.process_time()
+            said[way].append(read(one.question, one.text))
+            seconds[way] += time.process_time() - start
+    asked = asked[: len(next(iter(said.values())))]
+    golds = [one.golds for one in asked]
+    commonest = Counter(some[0] for some in golds).most_common(1)[0][0]
+    rows: list[list[object]] = []
+    for way, some in said.items():
+        scores = squad([one.text for one in some], golds)
+        hits = [_overlaps(one, gold.places) for one, gold in zip(some, asked, strict=True)]
+        none = sum(not one.text for one in some)
+        each = f"{seconds[way] / len(asked):.2f}"
+        rows.append([way, scores["em"], scores["f1"], 100.0 * statistics.mean(hits), none, each])
+    scores = squad([commonest] * len(asked), golds)
+    rows.append([f"always “{shorten(commonest, 40, placeholder=' …')}”", scores["em"], scores["f1"], "", 0, ""])
+    table((f"{name}; {len(asked)} questions", "EM", "F1", "found, %", "said none", "CPU s each"), rows)
+    return said
+
+
+def ways_of(reader: Model) -> dict[str, Callable[[str, str], Said]]:
+    """Way → what it says to (question, text)."""
     tokenizer = reader.predictor.tokenizer
     indexes: dict[str, Index] = {}
 
@@ -194,7 +261,8 @@ def read_long(
     def asked(count: int) -> Callable[[str, str], Said]:
         def read(question: str, text: str) -> Said:
             if text not in indexes:
-                indexes.clear()
+                if len(indexes) == MAX_INDEXES:
+                    indexes.clear()
                 document = parse(text.encode(), ".txt", name="text")
                 assert isinstance(document, Document)
                 indexes[text] = text_index([document], tokenizer)
@@ -202,26 +270,7 @@ def read_long(
 
         return read
 
-    ways: dict[str, Callable[[str, str], Said]] = {
-        "all windows": whole,
-        "all passages, odds": asked(ALL),
-        f"{FOUND} passages found": asked(FOUND),
-        "first window": first,
-    }
-    rows: list[list[object]] = []
-    said: dict[str, list[Said]] = {}
-    for way, read in ways.items():
-        start = time.process_time()
-        said[way] = [read(question, text) for question, text in zip(questions, texts, strict=True)]
-        seconds = (time.process_time() - start) / len(questions)
-        scores = squad([one.text for one in said[way]], golds)
-        hits = [_overlaps(one, some) for one, some in zip(said[way], places, strict=True)]
-        none = sum(not one.text for one in said[way])
-        rows.append([way, scores["em"], scores["f1"], 100 * statistics.mean(hits), none, f"{seconds:.2f}"])
-    scores = squad([commonest] * len(questions), golds)
-    rows.append([f"always “{shorten(commonest, 40, placeholder=' …')}”", scores["em"], scores["f1"], "", 0, ""])
-    table((f"{name}; {len(questions)} questions", "EM", "F1", "found, %", "said none", "CPU s each"), rows)
-    return said
+    return {"windows": whole, "odds": asked(ALL), "found": asked(FOUND), "first": first}
 
 
 def _said(answer: Answer) -> Said:
@@ -242,12 +291,9 @@ def _overlaps(one: Said, places: Sequence[tuple[int, int]]) -> bool:
 # ---- an index
 
 
-def index(reader: Model, data: Path, limit: int | None, articles: int) -> None:
+def index(reader: Model, data: Path, limits: Limits, articles: int) -> None:
     """Questions of SQuAD put to everything."""
-    task = find_task("squad")
-    examples = load_labelled(task, "validation", data_dir=data)
-    step = max(1, len(examples) // limit) if limit else 1
-    examples = examples[::step][:limit]
+    examples = spread(load_labelled(find_task("squad"), "validation", data_dir=data), limits.questions)
     work = Path(tempfile.mkdtemp())
     try:
         paths, _ = retrieval.squad(data)
@@ -261,7 +307,7 @@ def index(reader: Model, data: Path, limit: int | None, articles: int) -> None:
                 [
                     ("size", size),
                     ("indexed in, s of CPU (clock)", f"{cpu:.1f} ({clock:.1f})"),
-                    *_asked_of_all(reader, found, examples, paths),
+                    *_asked_of_all(reader, found, examples, paths, limits.seconds),
                 ],
             )
     finally:
@@ -269,10 +315,13 @@ def index(reader: Model, data: Path, limit: int | None, articles: int) -> None:
 
 
 def _asked_of_all(
-    reader: Model, found: Index, examples: Sequence[Example], paths: dict[str, tuple[str, str]]
+    reader: Model, found: Index, examples: Sequence[Example], paths: dict[str, tuple[str, str]], within: float
 ) -> list[tuple[str, object]]:
     ranks, seconds, texts, reading = [], [], [], []
+    began = time.perf_counter()
     for one in examples:
+        if texts and time.perf_counter() - began > within:
+            break
         question, gold = one.fields["question"], paths[one.fields["context"]][0]
         hits, cpu, _ = retrieval.timed(lambda question=question: found.search(question, count=max(retrieval.KS)))
         seconds.append(cpu)
@@ -280,11 +329,11 @@ def _asked_of_all(
         said, cpu, _ = retrieval.timed(lambda question=question: _read(ask(reader, found, question, count=FOUND)))
         texts.append(said.text)
         reading.append(cpu)
-    golds = [list(one.facts["answers"]) for one in examples]
+    golds = [list(one.facts["answers"]) for one in examples[: len(texts)]]
     scores = squad(texts, golds)
     commonest = Counter(answers[0] for answers in golds).most_common(1)[0][0]
-    rows: list[tuple[str, object]] = [("questions", f"{len(examples):,}")]
-    rows += [(f"recall@{k}, %", 100 * statistics.mean(rank < k for rank in ranks)) for k in retrieval.KS]
+    rows: list[tuple[str, object]] = [("questions", f"{len(texts):,}")]
+    rows += [(f"recall@{k}, %", 100.0 * statistics.mean(rank < k for rank in ranks)) for k in retrieval.KS]
     rows += [
         ("a search, ms of CPU (median)", 1000 * statistics.median(seconds)),
         (f"an answer from {FOUND} passages, s of CPU (median)", f"{statistics.median(reading):.2f}"),
@@ -300,24 +349,36 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="a run folder or a model's folder, tuned or not")
     parser.add_argument("--data", type=Path, required=True, help="a mirror of the data sets")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--limit", type=int, help="questions of each set at most; of the index's, spread over all")
+    parser.add_argument("--limit", type=int, help="questions of each set at most")
+    parser.add_argument("--minutes", nargs="+", default=[], metavar="PART=NUMBER", help="for a part's questions")
+    parser.add_argument("--novel-ways", nargs="+", choices=list(WAYS), default=list(WAYS), help="of reading the novel")
     parser.add_argument("--articles", type=int, default=10_000)
+    parser.add_argument("--weights", choices=("float32", "int8"), default="float32")
     args = parser.parse_args()
-    reader = load(args.model)
+    minutes = {name: float(value) for name, _, value in (one.partition("=") for one in args.minutes)}
+    if wrong := set(minutes) - set(SECTIONS):
+        parser.error(f"--minutes: got {', '.join(wrong)}, expected some of {', '.join(SECTIONS)}")
+    reader = load(args.model, weights=args.weights)
     about = facts()
     calibration = reader.calibration
     fitted = f"calibrated on {calibration.num_questions:,} questions ({calibration.fitted_on})" if calibration else ""
     print(
-        f"{reader!r}; {fitted or 'not calibrated'}. {about['device']}, load {about['load']}, commit {about['commit']}."
+        f"{reader!r}, {args.weights}; {fitted or 'not calibrated'}. {about['device']}, {about['threads']} threads, "
+        f"load {about['load']}, commit {about['commit']}.",
+        flush=True,
     )
-    if "squad" in args.only:
-        squads(reader, args.data, args.limit)
-    if "long" in args.only:
-        long(reader, args.data, args.limit)
-    if "novel" in args.only:
-        novel(reader, args.data, args.limit)
-    if "index" in args.only:
-        index(reader, args.data, args.limit, args.articles)
+    for part in args.only:
+        limits = Limits(questions=args.limit, seconds=60 * minutes.get(part, float("inf")))
+        began = time.perf_counter()
+        if part == "squad":
+            squads(reader, args.data, limits)
+        elif part == "long":
+            long(reader, args.data, limits)
+        elif part == "novel":
+            novel(reader, args.data, replace(limits, ways=args.novel_ways))
+        else:
+            index(reader, args.data, limits, args.articles)
+        print(f"# {part}: {time.perf_counter() - began:.0f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""How fast are many requests answered on a CPU, beside transformers? One JSON line for each side.
+"""How fast are many requests answered on a CPU, beside transformers? A JSON line for each side, then a Markdown table.
 
     OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python benchmarks/engine.py [--requests 96] [--slots 16] [--rounds 5]
+        [--minutes 3]
 
 All requests come at once. Their lengths are drawn like those of SQuAD's questions with paragraphs (mean 180 tokens),
 and the lengths of the answers that are wished for like short answers beside a few summaries (mean 15 tokens, some 64).
@@ -10,7 +11,8 @@ slots, in the order in which they came, written until the longest answer is done
 
 The figure is tokens wished for in a second; beside it the time after which half and 95 % of the requests had their
 answer. Sides take turns in one process; with one thread the clock is that of the CPU. "asked twice": each request comes
-a second time while what was read for the first is still there.
+a second time while what was read for the first is still there. `--minutes`: no further round begins that would end
+after so long, but one is measured always.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ import numpy as np
 import torch
 import transformers
 
-from rounds import measure, peak_mib, quartiles, row
+from rounds import LINES, measure, peak_mib, quartiles, row, show_rows
 from textfer.answer import TextToText
 from textfer.batch import Int32, Specials
 from textfer.config import load_layers
@@ -166,9 +168,11 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=96)
     parser.add_argument("--slots", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, help="for all rounds")
     parser.add_argument("--tiny", action="store_true", help="a small shape, to see that it runs")
     args = parser.parse_args()
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     wishes = wishes_of(args.requests)
     sides = sides_of(make_models(args.tiny), wishes, args.slots)
     rounds: dict[str, list[Done]] = {name: [] for name in sides}
@@ -176,7 +180,8 @@ def main() -> None:
     def kept(name: str, run: Callable[[], Done]) -> Callable[[], None]:
         return lambda: rounds[name].append(run())
 
-    measure({name: kept(name, run) for name, run in sides.items()}, repeats=args.rounds, clock=CLOCK)
+    within = 60 * args.minutes if args.minutes else None
+    measure({name: kept(name, run) for name, run in sides.items()}, repeats=args.rounds, clock=CLOCK, within=within)
     peer = [max(one.seconds) for one in rounds["transformers, batches"][1:]]
     same = {name: all(one.tokens == done[0].tokens for one in done) for name, done in rounds.items()}
     total = sum(wish.count for wish in wishes)
@@ -187,18 +192,24 @@ def main() -> None:
             f"engine, {args.requests} requests, {args.slots} at a time{', tiny' if args.tiny else ''}, {name}",
             [total / one for one in times],
             "tokens/s",
-            peer=f"transformers {transformers.__version__}",
-            half_done_s=round(float(waits[0]), 3),
-            most_done_s=round(float(waits[1]), 3),
-            input_tokens=sum(len(wish.text.split()) + 1 for wish in wishes),
-            same_tokens=same[name] and done[0].tokens == rounds["transformers, batches"][0].tokens,
-            process_peak_mib=round(peak_mib()),
             **{
-                "transformers' time / this": [
+                "time of transformers / this": [
                     round(r, 2) for r in quartiles([a / b for a, b in zip(peer, times, strict=True)])
-                ]
+                ],
+                "s until half are answered": round(float(waits[0]), 2),
+                "until 95 %": round(float(waits[1]), 2),
+                "same tokens": same[name] and done[0].tokens == rounds["transformers, batches"][0].tokens,
             },
         )
+    about = {
+        "peer": f"transformers {transformers.__version__}",
+        "input tokens": sum(len(wish.text.split()) + 1 for wish in wishes),
+        "tokens wished for": total,
+        "clock": "CPU" if CLOCK is time.process_time else "wall",
+        "process peak MiB": round(peak_mib()),
+    }
+    show_rows(LINES)
+    print(f"\n{', '.join(f'{key}: {value}' for key, value in about.items())}")
 
 
 if __name__ == "__main__":

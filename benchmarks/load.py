@@ -1,4 +1,4 @@
-"""Many clients at once: how long answers take, who is refused, and whether memory grows. One JSON line.
+"""Many clients at once: how long answers take, who is refused, and whether memory grows. JSON and a Markdown table.
 
     OMP_NUM_THREADS=1 python benchmarks/load.py --model RUN [--clients 200] [--seconds 60] [--leave 0.02]
 
@@ -7,7 +7,8 @@ machine's cores with it: each client asks, waits for the answer and asks again, 
 length (half are one sentence, some are sixty), a third of the answers are streamed, and a share of the clients leaves
 in the middle. A client that is refused with 429 waits as long as Retry-After says. Reported: seconds to an answer
 (p50, p95, p99, longest), seconds to the first piece of a stream, answers a second, statuses, what went wrong
-otherwise, and the server's resident memory after the first tenth, at the end and at its highest.
+otherwise, and the server's resident memory after the first tenth, at the end and at its highest. It takes some twenty
+seconds beside those asked for, and two minutes more at worst, when answers do not come.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from typing import Any
 
 import httpx
 import numpy as np
+
+from rounds import facts
 
 NAMES = ("Mara", "Odo", "Lena", "Tibor", "Rory", "Maud")
 PLACES = ("Oldham", "Belm", "Aldon", "Harrow", "Selby", "Thorne")
@@ -148,7 +151,9 @@ def main() -> None:
     given = parser.parse_args()
     server, url = start(given.model, given.serve)
     try:
-        print(json.dumps(measure(server.pid, url, given)))
+        seen = measure(server.pid, url, given)
+        print(json.dumps(seen), flush=True)
+        show(seen)
     finally:
         server.terminate()
         code = server.wait(60)
@@ -185,7 +190,30 @@ def measure(pid: int, url: str, given: argparse.Namespace) -> dict[str, Any]:
         "mib_at_the_end": round(memory[-1] / MIB),
         "mib_highest": round(max(memory) / MIB),
         "engine": dict(re.findall(r'textfer_engine_(\w+){model="model"} (\S+)', metrics)),
+        **facts(),
     }
+
+
+def show(seen: dict[str, Any]) -> None:
+    """The same as a Markdown table."""
+
+    def told(some: dict[str, Any]) -> str:
+        return ", ".join(f"{name} {value:,}" for name, value in sorted(some.items())) or "none"
+
+    rows = {
+        f"{seen['clients']} clients, {seen['seconds']:g} s": "",
+        "answers": f"{seen['answers']:,} ({seen['answers_per_second']:,} a second)",
+        "s to an answer": told(seen["answer_seconds"]),
+        "s to a stream's first piece": told(seen["first_piece_seconds"]),
+        "statuses": told(seen["statuses"]),
+        "faults": told(seen["faults"]),
+        "server's memory, MiB": f"after a tenth {seen['mib_at_a_tenth']:,}, at the end {seen['mib_at_the_end']:,}, "
+        f"at most {seen['mib_highest']:,}",
+        "load, commit": f"{seen['load']}, {seen['commit']}",
+    }
+    print("\n| what | value |\n|---|---|")
+    for name, value in rows.items():
+        print(f"| {name} | {value} |")
 
 
 if __name__ == "__main__":

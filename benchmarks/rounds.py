@@ -1,5 +1,7 @@
 """What the benchmarks share: sides measured in turns, and the one JSON line that a result is.
 
+    python benchmarks/rounds.py FILE: the JSON lines in it as rows of a Markdown table, as RESULTS.md holds them
+
 The machines these run on are seldom quiet, so a peer is always measured in the same process, round by round, and what
 is compared is the ratio inside a round: a slow moment hits both.
 """
@@ -9,12 +11,20 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+HEAD = ("name", "value", "spread", "ratio", "load", "commit")
+HIDDEN = {*HEAD, "unit", "rounds", "device", "threads"}
+"""What is no part of the column `ratio`."""
+LINES: list[dict[str, Any]] = []
+"""What `row` has printed."""
 
 
 def measure(
@@ -23,13 +33,19 @@ def measure(
     repeats: int,
     calls: Mapping[str, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    within: float | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of one call, of every repeat of every side, the sides in turns after one round of warming up.
 
-    `clock=time.process_time`: seconds of CPU, which leave out the time given to other processes.
+    `clock=time.process_time`: seconds of CPU, which leave out the time given to other processes. `within`: no further
+    round begins that would end after so many seconds of the clock, but there is one always.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
+    began = time.perf_counter()
     for repeat in range(repeats + 1):
+        spent = time.perf_counter() - began
+        if within is not None and repeat > 1 and spent * (repeat + 1) / repeat > within:
+            break
         for name, run in sides.items():
             count = calls[name] if calls else 1
             start = clock()
@@ -69,7 +85,24 @@ def row(name: str, values: Sequence[float], unit: str, **more: Any) -> None:
     low, middle, high = quartiles(values)
     line: dict[str, Any] = {"name": name, "value": rounded(middle), "unit": unit}
     line |= {"spread": [rounded(low), rounded(high)], "rounds": len(values), **more}
-    print(json.dumps(line | facts()), flush=True)
+    LINES.append(line | facts())
+    print(json.dumps(LINES[-1], ensure_ascii=False), flush=True)
+
+
+def show_rows(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Prints results as a Markdown table."""
+    print(f"\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    for line in lines:
+        low, high = line["spread"]
+        more = "; ".join(f"{key}: {_told(value)}" for key, value in line.items() if key not in HIDDEN)
+        cells = [line["name"], f"{line['value']:,} {line['unit']}", f"{low:,}–{high:,}", more]
+        print(f"| {' | '.join(cells)} | {line['load']} | {line['commit']} |", flush=True)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, list) and len(value) == 3:
+        return f"× {value[1]:g} ({value[0]:g}–{value[2]:g})"
+    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 
 def facts() -> dict[str, Any]:
@@ -89,7 +122,21 @@ def facts() -> dict[str, Any]:
 
 
 def peak_mib() -> float:
-    """The most memory this process has held so far."""
-    import resource
+    """The most memory this process has held so far; that of who started it, which getrusage may tell, is not in it."""
+    return _status("VmHWM")
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+def held_mib() -> float:
+    """The memory this process holds now."""
+    return _status("VmRSS")
+
+
+def _status(name: str) -> float:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"))
+    assert found, "a Linux"
+    return int(found[1]) / 1024
+
+
+if __name__ == "__main__":
+    text = Path(sys.argv[1]).read_text(encoding="utf-8")
+    show_rows([json.loads(one) for one in text.splitlines() if one.startswith('{"name"')])
