@@ -82,7 +82,7 @@ def test_a_model_with_heads() -> None:
             (engine.answer("Who?"), "no context"),
             (engine.answer("Who?", " "), "the context is empty"),
             (engine.classify("a", ["b", "c"]), "choices cannot take effect"),
-            (engine.embed("a", adapter="x"), "a model that only reads has none"),
+            (engine.embed("a", adapter="x"), "got 'x', and the model has none"),
         ):
             with pytest.raises(ConfigError, match=message):
                 ticket.result(WAIT)

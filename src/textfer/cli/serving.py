@@ -119,8 +119,9 @@ def _serve(
     hosts = about.pop("hosts")
     service = Service(shelf, limits=limits, hosts=None if hosts is None else [*LOOPBACK, *hosts], log=_log, **about)
     for one in shelf:
-        under = f", adapters {', '.join(one.adapters)}" if one.adapters else ""
-        click.echo(f"{one.name}: {', '.join(one.can)}{under}", err=True)
+        names = [f"{name} ({', '.join(one.can(name))})" for name in one.adapters]
+        under = f"; adapters {', '.join(names)}" if names else ""
+        click.echo(f"{one.name}: {', '.join(one.can())}{under}", err=True)
     click.echo(f"serving at {place_of(listener)} (Ctrl-C ends it)", err=True)
     return serve(service, listener)
 

@@ -119,7 +119,7 @@ class Engine:
         seconds: float | None = None,
     ) -> Ticket[Ranked]:
         """A ticket for the likeliest of the choices after the text; without choices, of the labels of the only class
-        head that a `TextReader` has."""
+        head that a `TextReader`, or its adapter, has."""
 
         def make(terms: Terms) -> Request:
             reader, item = self.reader, (text, _checked(choices))
@@ -130,7 +130,7 @@ class Engine:
                     )
 
                 def act(items: Sequence[tuple[str, Any]]) -> list[Ranked]:
-                    return reader.classify([text for text, _ in items])
+                    return reader.classify([text for text, _ in items], adapter=adapter)
             else:
                 if choices is None:
                     raise ConfigError("classify: no choices, and this model has no labels of its own. Give some.")
@@ -149,8 +149,6 @@ class Engine:
         reader = self.reader
 
         def act(texts: Sequence[str]) -> list[Float32]:
-            if isinstance(reader, TextReader):
-                return [row.copy() for row in reader.embed(list(texts))]
             return [row.copy() for row in reader.embed(list(texts), adapter=adapter)]
 
         def make(terms: Terms) -> Request:
@@ -162,7 +160,7 @@ class Engine:
         self, terms: Terms, asked: tuple[str, str | None], decoding: Decoding | None, candidates: int
     ) -> Reading:
         """A question, and the text in which a model finds the answer."""
-        reader, (question, context) = self.reader, asked
+        reader, adapter, (question, context) = self.reader, terms.adapter, asked
         assert isinstance(reader, TextReader)
         if context is None:
             reader.answer(question, context=context)  # says what is wrong with that
@@ -170,9 +168,9 @@ class Engine:
 
         def act(items: Sequence[tuple[str, str]]) -> list[Answer]:
             questions, contexts = [one for one, _ in items], [two for _, two in items]
-            return reader.answer(questions, context=contexts, decoding=decoding, candidates=candidates)
+            return reader.answer(questions, context=contexts, decoding=decoding, adapter=adapter, candidates=candidates)
 
-        kind = ("answer", decoding, candidates)
+        kind = ("answer", adapter, decoding, candidates)
         length = self._about(f"{question}\n{context}")
         return Reading(terms=terms, kind=kind, item=(question, context), length=length, act=act)
 
@@ -195,8 +193,8 @@ class Engine:
         terms = Terms(ticket=ticket, adapter=adapter, deadline=time.monotonic() + given, seconds=given)
         ticket.add_done_callback(self._scheduler.count)
         try:
-            if adapter is not None and isinstance(self.reader, TextReader):
-                raise ConfigError(f"adapter: got '{adapter}', and a model that only reads has none. Drop it.")
+            if isinstance(self.reader, TextReader):
+                self.reader.with_adapter(adapter)  # one that is not there is said at once
             request = make(terms)
         except TextferError as error:
             ticket.fail(error)

@@ -60,9 +60,10 @@ async def body_of(request: Request, kind: type[B]) -> B:
 def model_of(request: Request, asked: Asked, verb: str) -> tuple[Served, str | None]:
     """(the model that is asked, the adapter). Errors: Problem for unknown names, or a model that cannot do that."""
     model, adapter = service_of(request).shelf.find(asked.model, asked.adapter)
-    if verb not in model.can:
-        able = ", ".join(model.can)
-        raise Problem(422, "cannot", f"The model '{model.name}' cannot {verb}; it can {able}.", param="model")
+    able = model.can(adapter)
+    if verb not in able:
+        name = model.name if adapter is None else f"{model.name}:{adapter}"
+        raise Problem(422, "cannot", f"The model '{name}' cannot {verb}; it can {', '.join(able)}.", param="model")
     request.scope["visit"].model = model.name
     return model, adapter
 

@@ -59,13 +59,23 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ability:
+    """What a model can under an adapter."""
+
+    can: tuple[str, ...]
+    labels: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelInfo:
-    """A model that can be asked."""
+    """A model that can be asked; `can` and `labels` are those without an adapter."""
 
     name: str
     can: tuple[str, ...]
     adapters: tuple[str, ...]
     labels: dict[str, tuple[str, ...]]
+    under: dict[str, Ability]
+    """Adapter → what it can with it."""
 
 
 @final
@@ -188,7 +198,10 @@ class Client:
                 name=one["id"],
                 can=tuple(one["can"]),
                 adapters=tuple(one["adapters"]),
-                labels={task: tuple(labels) for task, labels in one["labels"].items()},
+                labels=_labels(one),
+                under={
+                    name: Ability(can=tuple(able["can"]), labels=_labels(able)) for name, able in one["under"].items()
+                },
             )
             for one in self._sent("GET", "/v1/models")["data"]
         ]
@@ -247,3 +260,7 @@ def _answer(found: dict[str, Any]) -> Answer:
 
 def _label(found: dict[str, Any]) -> Label:
     return Label(choice=found["choice"], probs=dict(found["probs"]))
+
+
+def _labels(found: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {task: tuple(labels) for task, labels in found["labels"].items()}

@@ -183,6 +183,13 @@ class EmbedsReply(BaseModel):
     vectors: list[list[float]]
 
 
+class Ability(BaseModel):
+    """What a model can under an adapter."""
+
+    can: list[str]
+    labels: dict[str, list[str]] = {}
+
+
 class ModelInfo(BaseModel):
     """A model that can be asked."""
 
@@ -194,10 +201,12 @@ class ModelInfo(BaseModel):
     """Seconds since 1970 at which it was loaded."""
     owned_by: str = "textfer"
     can: list[str]
-    """What it may be asked for: answer, generate, classify, embed."""
+    """What it may be asked for without an adapter: answer, generate, classify, embed."""
     labels: dict[str, list[str]] = {}
     """Task → labels, where it has heads for them."""
     adapters: list[str] = []
+    under: dict[str, Ability] = {}
+    """Adapter → what it may be asked for with it; a model that reads gets heads of the adapter's own."""
 
 
 class ModelsReply(BaseModel):

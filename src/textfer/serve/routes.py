@@ -17,6 +17,7 @@ from textfer.engine import Ticket
 from textfer.generate import Decoding, Generated, check_decoding
 from textfer.serve.asking import as_json, body_of, check_chars, model_of, results, service_of, several, takes
 from textfer.serve.fields import (
+    Ability,
     AnswerAsked,
     AnswerReply,
     AnswersReply,
@@ -38,6 +39,7 @@ from textfer.serve.fields import (
 )
 from textfer.serve.limits import Limits
 from textfer.serve.problems import REFUSALS, Problem, stopping
+from textfer.serve.shelf import Served
 from textfer.serve.streams import EventStream, begun, event
 from textfer.serve.waiting import Held, while_there
 
@@ -221,11 +223,17 @@ def _embedded(engine: Any, text: str, adapter: str | None, seconds: float) -> Ti
 @router.get("/v1/models", response_model=ModelsReply, responses=REFUSALS, tags=["server"])
 async def models(request: Request) -> ModelsReply:
     """The models that can be asked; the first is taken where none is named."""
-    return ModelsReply(
-        data=[
-            ModelInfo(id=one.name, created=one.created, can=one.can, labels=one.labels, adapters=one.adapters)
-            for one in service_of(request).shelf
-        ]
+    return ModelsReply(data=[_info(one) for one in service_of(request).shelf])
+
+
+def _info(model: Served) -> ModelInfo:
+    return ModelInfo(
+        id=model.name,
+        created=model.created,
+        can=model.can(),
+        labels=model.labels(),
+        adapters=model.adapters,
+        under={name: Ability(can=model.can(name), labels=model.labels(name)) for name in model.adapters},
     )
 
 

@@ -69,20 +69,18 @@ class Served:
     @property
     def adapters(self) -> list[str]:
         """Names of changes that a request may put on."""
-        return self.reader.adapters if isinstance(self.reader, TextToText) else []
+        return self.reader.adapters
 
-    @property
-    def can(self) -> list[str]:
-        """What it may be asked for."""
+    def can(self, adapter: str | None = None) -> list[str]:
+        """What it may be asked for, as it is or under that adapter."""
         if isinstance(self.reader, TextToText):
             return ["answer", "generate", "classify", "embed"]
-        kinds = [head.kind for head in self.reader.heads]
+        kinds = [head.kind for head in self.reader.with_adapter(adapter).heads]
         return [*(verb for kind, verb in DONE_BY_HEADS.items() if kind in kinds), "embed"]
 
-    @property
-    def labels(self) -> dict[str, list[str]]:
-        """Task → labels, where it has heads for them."""
-        heads = self.reader.heads if isinstance(self.reader, TextReader) else []
+    def labels(self, adapter: str | None = None) -> dict[str, list[str]]:
+        """Task → labels, where it has heads for them, or that adapter has."""
+        heads = self.reader.with_adapter(adapter).heads if isinstance(self.reader, TextReader) else []
         return {task: list(head.labels) for head in heads if head.kind == "class" for task in head.tasks}
 
     def count_tokens(self, text: str) -> int:

@@ -43,9 +43,12 @@ export function problem(failure, again) {
   return el("div", { class: "problem", role: "alert" }, ...parts);
 }
 
-/** The models for a list, each also under the adapters that it may put on. */
+/** The models for a list, each also under the adapters that it may put on, with what these can. */
 export const withAdapters = (models) =>
-  models.flatMap((model) => [model, ...(model.adapters ?? []).map((name) => ({ ...model, id: `${model.id}:${name}` }))]);
+  models.flatMap((model) => [
+    model,
+    ...(model.adapters ?? []).map((name) => ({ ...model, ...model.under?.[name], id: `${model.id}:${name}` })),
+  ]);
 
 /** Fills a list of models; where there is only one, it is told and cannot be changed. */
 export function offerModels(select, models, verb) {
