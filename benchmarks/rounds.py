@@ -95,14 +95,16 @@ def show_rows(lines: Sequence[Mapping[str, Any]]) -> None:
     for line in lines:
         low, high = line["spread"]
         more = "; ".join(f"{key}: {_told(value)}" for key, value in line.items() if key not in HIDDEN)
-        cells = [line["name"], f"{line['value']:,} {line['unit']}", f"{low:,}–{high:,}", more]
+        cells = [line["name"], f"{_told(line['value'])} {line['unit']}", f"{_told(low)}–{_told(high)}", more]
         print(f"| {' | '.join(cells)} | {line['load']} | {line['commit']} |", flush=True)
 
 
 def _told(value: Any) -> str:
     if isinstance(value, list) and len(value) == 3:
         return f"× {value[1]:g} ({value[0]:g}–{value[2]:g})"
-    return f"{value:,}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,.10g}" if isinstance(value, int | float) else str(value)
 
 
 def facts() -> dict[str, Any]:

@@ -160,14 +160,14 @@ def memory_of(size: str, side: str, folder: Path) -> tuple[int, int]:
     return round(peak), round(held)
 
 
-def ratios(times: Sequence[float], seconds: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+def ratios(side: str, seconds: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     """The time of each peer over this side's, inside a round: quartiles."""
     return {
         f"time of {name} / this": [
-            round(part, 2) for part in quartiles([theirs / own for own, theirs in zip(times, some, strict=True)])
+            round(part, 2) for part in quartiles([a / b for a, b in zip(theirs, seconds[side], strict=True)])
         ]
-        for name, some in seconds.items()
-        if not name.startswith("textfer")
+        for name, theirs in seconds.items()
+        if name != side and not name.startswith("textfer")
     }
 
 
@@ -180,7 +180,7 @@ def one_size(size: str, folder: Path, *, rounds: int, within: float, memory: boo
     print(f"# {size}: {time.perf_counter() - began:.0f} s with loading", file=sys.stderr)
     count = PARAGRAPHS if size == READER else SIZES[size][0] * SIZES[size][1]
     for side, times in seconds.items():
-        more: dict[str, Any] = dict(ratios(times, seconds))
+        more: dict[str, Any] = dict(ratios(side, seconds))
         if memory:
             more["MiB at most"], more["MiB held"] = memory_of(size, side, folder)
         unit = "paragraphs/s" if size == READER else "tokens/s"
@@ -191,7 +191,7 @@ def main() -> None:
     everything = [*SIZES, READER]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9, help="of each size at most")
-    parser.add_argument("--minutes", type=float, default=8.0, help="for all rounds; two of each size there are always")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all rounds; of each size there is one always")
     parser.add_argument("--quick", action="store_true", help="one input, 16 tokens, and the reader; two rounds")
     parser.add_argument("--memory", nargs="*", default=[], choices=everything, help="also the memory of each side")
     parser.add_argument("--only", nargs="*", default=everything, choices=everything)
