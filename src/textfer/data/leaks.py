@@ -201,8 +201,10 @@ class Index:
         return likely[right], places[right]
 
     def owners_of(self, chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """All owners of the chosen keys, each once."""
-        return np.unique(self.owners[np.repeat(chosen, np.diff(self._starts))])
+        """All owners of the chosen keys, each once, rising."""
+        found = np.zeros(len(self.group_of), np.bool_)
+        found[self.owners[np.repeat(chosen, np.diff(self._starts))]] = True
+        return np.flatnonzero(found).astype(np.int32)
 
     def spread(self, keys: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """(place in `keys`, owner): one owner of every group that has the key."""
@@ -259,7 +261,7 @@ class Probe:
         same = np.zeros(0, np.int32)
         for index, seen in zip(self._indices, self._seen, strict=True):
             owners = index.owners_of(seen)
-            fresh = np.setdiff1d(owners, same)
+            fresh = np.setdiff1d(owners, same, assume_unique=True)
             same = owners
             counts.append(np.bincount(index.group_of[fresh], minlength=len(self._samples)))
         return [

@@ -157,8 +157,11 @@ def _of_fields(examples: Sequence[Example]) -> tuple[UInt64, NDArray[np.int64]]:
 
 
 def _sorted(parts: Sequence[UInt64]) -> UInt64:
-    found: UInt64 = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
-    said: UInt64 = found[found != 0]
+    """Each once, rising, without 0."""
+    found = np.sort(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
+    new = found != 0
+    new[1:] &= found[1:] != found[:-1]  # np.unique hashes: 16 s for 10 M in NumPy 2.4, not 0.1
+    said: UInt64 = found[new]
     return said
 
 
