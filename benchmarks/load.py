@@ -60,7 +60,7 @@ def text_of(draw: random.Random) -> str:
 def one_client(url: str, number: int, seen: Seen, last: float, leave: float) -> None:
     """Asks until the time is over."""
     draw = random.Random(number)
-    with httpx.Client(base_url=url, timeout=120, trust_env=False) as http:
+    with httpx.Client(base_url=url, timeout=120, trust_env=False, verify=False) as http:  # no certificates to load
         while time.monotonic() < last:
             began = time.monotonic()
             try:
