@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from textfer.compare.cell import RESULT
 from textfer.compare.comparing import Asked, outline_all
 from textfer.compare.file import comparison_names, load_comparison
 from textfer.compare.plan import Cell, plan, runs_of
 from textfer.compare.plot import check_picture, draw
 from textfer.compare.results import Found, Spot, gather, records_of
 from textfer.compare.table import as_json, as_markdown, as_text, table_of, told
-from textfer.compare.work import finished
+from textfer.compare.work import check_data, finished
 from textfer.config import COMPARISONS_DIR
-from textfer.errors import ConfigError
+from textfer.errors import ConfigError, DataError
 
 FILE = """
 summary = "Two ways, two tasks"
@@ -298,10 +300,11 @@ def test_a_score_that_is_no_number_is_a_failure(path: str) -> None:
 
 def test_the_table_says_all(path: str) -> None:
     found = found_of(path, {f"{row} {seed}": 50.0 + seed for row in ("full", "lora", "fresh") for seed in (1, 2)})
-    head, constant, full, *_ = table_of(found)
+    head, constant, full, _, fresh = table_of(found)
     assert head == ["", "topic (accuracy)", "trained", "seconds", "memory"]
     assert constant == ["constant answer", "25.00", "", "", ""]
     assert full == ["all of it", "51.50 ± 0.71", "40", "10.0 + 2.0", "1 MiB"]
+    assert fresh[3] == "– + 2.0", "it goes without the first stage"
     page = as_markdown(found)
     assert "| all of it | 51.50 ± 0.71 | 40 | 10.0 + 2.0 | 1 MiB |" in page
     assert "| all of it | 1.50 |  |" in page, "the paper's numbers, and nothing where it has none"
@@ -331,6 +334,23 @@ def test_a_run_is_finished_when_all_that_is_asked_was_measured(path: str) -> Non
     assert not finished({"trained": True, "scores": [{"asked": asked[0]}]}, cell.measures)
     assert finished({"trained": True, "scores": [{"asked": one} for one in asked]}, cell.measures)
     assert not finished({"scores": [{"asked": one} for one in asked]}, cell.measures)
+
+
+def test_data_that_is_not_there_is_told_before_anything_is_run(path: str, tmp_path: Path) -> None:
+    """It was told by the cell that came to it, after its pre-training."""
+    made = load_comparison(path, ["rows=full", "columns=topic,both", 'columns.both.tasks=["squad"]'])
+    cells = plan(made, tmp_path / "out")
+    with pytest.raises(DataError, match=r"rajpurkar/squad: no folder .*expected train.parquet"):
+        check_data(cells, data_dir=tmp_path)
+    assert not (tmp_path / "out").exists()
+    check_data([cell for cell in cells if cell.column == "topic"], data_dir=tmp_path)
+
+    for cell in cells:  # what is finished reads nothing any more
+        for stage in cell.stages:
+            stage.folder.mkdir(parents=True, exist_ok=True)
+            told = {"trained": True, "scores": [{"asked": asdict(one)} for one in cell.measures]}
+            (stage.folder / RESULT).write_text(json.dumps(told), encoding="utf-8")
+    check_data(cells, data_dir=tmp_path)
 
 
 def test_the_example_of_the_docs_is_a_comparison(tmp_path: Path) -> None:

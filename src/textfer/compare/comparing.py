@@ -17,7 +17,7 @@ from textfer.compare.plan import Cell, Stage, plan, vocabulary_folder
 from textfer.compare.plot import can_draw, check_picture, draw
 from textfer.compare.results import Found, gather, records_of, write_records
 from textfer.compare.table import as_json, as_markdown
-from textfer.compare.work import Machine, Result, learn_vocabulary, make_runs
+from textfer.compare.work import Machine, Result, check_data, learn_vocabulary, make_runs
 from textfer.errors import ConfigError
 from textfer.models import MODELS, Model
 from textfer.parts import build_tokenizer
@@ -58,6 +58,7 @@ def compare_all(asked: Asked) -> tuple[Found, str | None]:
     if asked.plot is not None:
         check_picture(asked.plot)
     cells = plan(made, out)
+    check_data(cells, data_dir=asked.data_dir)
     if made.vocabulary is not None:
         folder = vocabulary_folder(made.vocabulary, out)
         learn_vocabulary(made.vocabulary, folder, data_dir=asked.data_dir, say=asked.say)

@@ -26,7 +26,7 @@ def table_of(found: Found) -> list[list[str]]:
         rows.append([BASELINE, *given, *[""] * len(HEAD_COSTS)])
     for name, row in made.rows.items():
         spots = [told(found.spots[name, column]) for column in made.columns]
-        rows.append([row.label or name, *spots, *_costs(found.costs[name])])
+        rows.append([row.label or name, *spots, *_costs(found.costs[name], list(made.stages))])
     return rows
 
 
@@ -177,9 +177,10 @@ def _unfinished(found: Found) -> list[str]:
     return []
 
 
-def _costs(cost: Cost) -> list[str]:
+def _costs(cost: Cost, stages: Sequence[str]) -> list[str]:
     trained = "–".join(f"{one:,}" for one in (cost.trainable[:1] + cost.trainable[1:][-1:]))
-    seconds = " + ".join(f"{value:.1f}" for value in cost.seconds.values())
+    each = [f"{cost.seconds[stage]:.1f}" if stage in cost.seconds else "–" for stage in stages]
+    seconds = " + ".join(each) if cost.seconds else ""
     return [trained, seconds, f"{cost.peak_bytes / MIB:,.0f} MiB" if cost.peak_bytes else ""]
 
 

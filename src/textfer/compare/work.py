@@ -17,10 +17,11 @@ from textfer.compare.file import Vocabulary
 from textfer.compare.plan import Cell, Measure, Stage, runs_of
 from textfer.data.digest import cache_dir
 from textfer.data.preparing import num_cores
+from textfer.data.source import open_rows
 from textfer.errors import MachineError
 from textfer.evaluate import iter_examples
 from textfer.models import MODELS
-from textfer.recipe import find_task
+from textfer.recipe import find_task, task_names
 from textfer.tokenizers.training import train_sentencepiece
 from textfer.training.process import Signals
 
@@ -68,12 +69,7 @@ def make_runs(
 
     `on_result` is called with what is known whenever something more is. Errors: those of a machine without processes.
     """
-    runs = runs_of(cells)
-    measures: dict[str, list[Measure]] = {digest: [] for digest in runs}
-    for cell in cells:
-        if not cell.reason:
-            asked = measures[cell.stages[-1].digest]
-            asked += [one for one in cell.measures if one not in asked]
+    runs, measures = runs_of(cells), _measures_of(cells)
     found: dict[str, Result] = {
         digest: {**result, "state": "done"}
         for digest, stage in runs.items()
@@ -96,6 +92,34 @@ def make_runs(
         finally:
             workers.stop()
         return found, signals.caught
+
+
+def check_data(cells: Sequence[Cell], *, data_dir: Path | None) -> None:
+    """Opens the rows that are still to be read: what is missing is said before the first run, not hours into it.
+
+    **Errors**: DataError, or MachineError without the hub, as `open_rows`.
+    """
+    wanted: set[tuple[str, str]] = set()
+    measures = _measures_of(cells)
+    for digest, stage in runs_of(cells).items():
+        result, recipe = kept(stage.folder), stage.recipe
+        if not result.get("trained"):
+            wanted |= {(task, recipe.data.split) for task in task_names(recipe.data.tasks)}
+            wanted |= {(task, recipe.eval.split) for task in recipe.eval.tasks}
+        if not finished(result, measures[digest]):
+            wanted |= {(one.task, one.split) for one in measures[digest]}
+    for name, split in sorted(wanted):
+        open_rows(find_task(name).source, split, data_dir=data_dir)
+
+
+def _measures_of(cells: Sequence[Cell]) -> dict[str, list[Measure]]:
+    """{digest: what is asked of it} of all runs."""
+    measures: dict[str, list[Measure]] = {digest: [] for digest in runs_of(cells)}
+    for cell in cells:
+        if not cell.reason:
+            asked = measures[cell.stages[-1].digest]
+            asked += [one for one in cell.measures if one not in asked]
+    return measures
 
 
 def finished(result: Result, measures: Sequence[Measure]) -> bool:
