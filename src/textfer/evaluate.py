@@ -118,18 +118,22 @@ def load_examples(task: Task, split: str, *, data_dir: Path | None = None, limit
 
 
 def load_labelled(task: Task, split: str, *, data_dir: Path | None = None, limit: int | None = None) -> list[Example]:
-    """The split's examples with a label; with `limit`, those among the first so many.
+    """The split's examples with a label; with `limit`, at most so many, evenly spread over the split.
+
+    Spread, because many files are sorted by label: the first rows of such a file are marked on one answer alone.
 
     Errors: DataError when no example has one: nothing can be marked.
     """
-    examples = load_examples(task, split, data_dir=data_dir, limit=limit)
+    examples = load_examples(task, split, data_dir=data_dir)
     labelled = [example for example in examples if example.targets != UNKNOWN]
     if not labelled:
         raise DataError(
             f"{task.name}/{split}: none of the {len(examples):,} examples has a label, so nothing can be marked. "
             "Take another split, or make a leaderboard file with `textfer submit`."
         )
-    return labelled
+    if limit is None or limit >= len(labelled):
+        return labelled
+    return [labelled[number * len(labelled) // limit] for number in range(limit)]
 
 
 def evaluate(
@@ -141,7 +145,7 @@ def evaluate(
     limit: int | None = None,
     data_dir: Path | None = None,
 ) -> Report:
-    """What the predictor scores on a task's split, or on its first `limit` examples.
+    """What the predictor scores on a task's split, or on `limit` examples evenly spread over it.
 
     Errors: ConfigError when the task has no metric.
     """

@@ -13,7 +13,7 @@ from textfer.answer import TextToText
 from textfer.data.named import find_task
 from textfer.data.task import Task
 from textfer.errors import CheckpointError
-from textfer.evaluate import Report, evaluate, load_examples, mark
+from textfer.evaluate import Report, evaluate, load_examples, load_labelled, mark
 from textfer.models.packed import embedded_folder, read_manifest
 from textfer.parts import load
 from textfer.reader import TextReader
@@ -124,7 +124,7 @@ def _learn(run_dir: Path, display: Display, say: Callable[[str], None], override
 def _constant(task: Task, limit: int | None) -> Report:
     """What the commonest department of the training messages scores: the least that a model must beat."""
     (commonest, _), *_ = Counter(one.targets for one in load_examples(task, "train")).most_common(1)
-    examples = load_examples(task, "validation", limit=limit)
+    examples = load_labelled(task, "validation", limit=limit)
     return mark(task, "validation", examples, [commonest] * len(examples))
 
 

@@ -87,7 +87,7 @@ class EvalSection(Options):
     """Tasks to answer and mark."""
     split: str = "validation"
     limit: int | None = Field(None, gt=0)
-    """Only the first examples of each task."""
+    """Only so many examples of each task, evenly spread over the split."""
     loss_rows: int | None = Field(None, gt=0)
     """Also measure `log_prob`, the mean log probability of a target token, on so many rows of `data.tasks`."""
     decoding: Decoding = Decoding(max_new_tokens=32, batch_size=32)

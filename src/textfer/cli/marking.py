@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     type=click.Choice(["none", "tokens", "characters", "unconditional"]),
     help="How --how rank compares choices of unlike length or rarity.  [default: none]",
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first examples.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many examples, spread over the split.")
 @click.option("--max-new-tokens", default=64, show_default=True, type=click.IntRange(1))
 @beams_option
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1))

@@ -25,7 +25,7 @@ FEW = 200
 @click.option("--task", "tasks", required=True, multiple=True, help="Questions about texts: squad, squad_v2, a file.")
 @click.option("--split", required=True, help="Rows that the model was not trained on: train/dev after train/fit.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder for the tuned model.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first examples of each task.")
+@click.option("--limit", type=click.IntRange(1), help="Only so many examples of each task, spread over the split.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Write the reliability diagram here.")
 @data_option
 @json_option

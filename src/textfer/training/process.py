@@ -6,9 +6,11 @@ import contextlib
 import ctypes
 import signal
 import sys
+import time
 from typing import Any, final
 
 M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -3, -1
+FREE_SECONDS = 20.0
 
 
 def keep_blocks() -> None:
@@ -18,6 +20,30 @@ def keep_blocks() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+@final
+class Blocks:
+    """Gives unused blocks back now and then.
+
+    Without padding nearly every step has blocks of other sizes, and a heap that keeps them all finds holes for few of
+    them again: it grew by 25 MB a step.
+    """
+
+    def __init__(self) -> None:
+        self._libc: Any = None
+        self._freed = time.monotonic()
+        if sys.platform.startswith("linux"):
+            with contextlib.suppress(OSError):
+                libc = ctypes.CDLL("libc.so.6")
+                self._libc = libc if hasattr(libc, "malloc_trim") else None
+
+    def free(self) -> None:
+        """Gives them back when `FREE_SECONDS` have passed: between steps, when least is in use. It takes 0.1–0.2 s."""
+        now = time.monotonic()
+        if self._libc is not None and now - self._freed >= FREE_SECONDS:
+            self._libc.malloc_trim(0)
+            self._freed = now
 
 
 @final

@@ -33,7 +33,7 @@ from textfer.training.distributed import World
 from textfer.training.events import Events
 from textfer.training.loss import Readable, loss_of
 from textfer.training.optim import OptimOptions, lr_at, make_optimizer
-from textfer.training.process import Signals, keep_blocks
+from textfer.training.process import Blocks, Signals, keep_blocks
 
 SAMPLE_ORIGINS = 8
 MAX_TRAILING = {"cuda": 1}
@@ -383,7 +383,7 @@ def fit(
 
 def _loop(trainer: Trainer, watcher: Watcher, signals: Signals) -> None:
     """Steps, evaluations and checkpoints up to the last step, or until told to stop."""
-    options, world = trainer.options, trainer.world
+    options, world, blocks = trainer.options, trainer.world, Blocks()
     begun = time.monotonic()
     with contextlib.closing(
         prefetched(trainer.stream.steps(trainer.cursor, rank=world.rank, world=world.size))
@@ -405,6 +405,7 @@ def _loop(trainer: Trainer, watcher: Watcher, signals: Signals) -> None:
                 _save(trainer, watcher)
             if done or stop:
                 return
+            blocks.free()
             begun = time.monotonic()
 
 
@@ -444,6 +445,5 @@ def _evaluate(trainer: Trainer, watcher: Watcher) -> None:
 
 
 def _save(trainer: Trainer, watcher: Watcher) -> None:
-    path = trainer.save()
-    if path:
+    if path := trainer.save():
         watcher.saved(path)

@@ -93,6 +93,7 @@ LEFT_OUT = {
     "disfl_qa": "covers the articles of SQuAD's validation split",
     **dict.fromkeys(names("xquad_de xquad_en xquad_es xquad_ro xquad_zh"), "SQuAD's validation split, translated"),
     "squad_span": "the inputs of squad with other targets",
+    "squad_twins": "the rows of squad, and rows made of them",
     "squad_trivia": "the questions of squad without their texts",
     "wnli_wsc": "the rows of wnli; T5 never trains on them",
     **dict.fromkeys(
