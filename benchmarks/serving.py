@@ -5,10 +5,10 @@
 
 A T5 in the shape of t5-v1.1-small writes 16 and 64 tokens after 1 and 16 inputs: ours in float32, in int8, and in int8
 by two queues of one thread; transformers; CTranslate2 in int8 in its best layout (one thread for one input, two queues
-of one thread for 16). A BERT in MiniLM's shape reads 32 paragraphs: ours in float32 and int8, all at once; transformers
-in float32 and onnxruntime in int8, 8 of similar length at once, since they pad. Weights are random and the same on all
-sides; inputs are made up, as long as SQuAD's questions with their paragraphs (90 to 300 tokens). Nobody knows an end
-mark. Sides take turns; `--memory` lets each side do its work once in a process of its own, from the float32 file.
+of one thread for 16). A BERT in MiniLM's shape reads 32 paragraphs, 8 of similar length at once: ours in float32 and
+int8, transformers in float32, onnxruntime in int8. Weights are random and the same on all sides; inputs are made up, as
+long as SQuAD's questions with their paragraphs (90 to 300 tokens). Nobody knows an end mark. Sides take turns;
+`--memory` lets each side do its work once in a process of its own, from the float32 file.
 
 `--minutes`: for all rounds; loading (about a minute) and memory (some ten seconds a side) come on top.
 """
@@ -33,7 +33,7 @@ import torch
 
 import serving_peers
 from rounds import LINES, held_mib, measure, peak_mib, quartiles, row, show_rows
-from serving_peers import PARAGRAPHS, READER, SIZES, Run, made_up, peers
+from serving_peers import PARAGRAPHS, READER, SIZES, Run, groups, made_up, peers
 from textfer.batch import Batch, Ids, Specials
 from textfer.config import load_layers
 from textfer.data.layout import LAYOUTS, Lens
@@ -108,12 +108,12 @@ def read(folder: Path, *, int8: bool) -> Run:
     model = Headed.load(folder / "bert").eval()
     if int8:
         lay_int8(model)
-    batch = arranged("pair", sorted(made_up(PARAGRAPHS), key=len))
+    batches = [arranged("pair", some) for some in groups()]
 
     def run() -> object:
         torch.set_num_threads(2)
         with torch.inference_mode():
-            return model(batch)
+            return [model(batch) for batch in batches]
 
     return run
 
