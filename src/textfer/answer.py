@@ -22,7 +22,6 @@ from textfer.embed import Embedder, EmbedOptions
 from textfer.errors import ConfigError
 from textfer.generate import Decoding, Generated, Predictor
 from textfer.merging import Heard, joined
-from textfer.models.int8 import num_weights
 from textfer.writing import Write, summaries, translations
 
 R = TypeVar("R")
@@ -58,14 +57,15 @@ class TextToText:
         self._ends: dict[str, bool] = {}
 
     def __repr__(self) -> str:
-        num = num_weights(self.predictor.model)
         adapters = f", adapters {', '.join(self.adapters)}" if self.adapters else ""
-        return f"TextToText({self.name!r}, {num:,} parameters{adapters})"
+        return f"TextToText({self.name!r}, {self.predictor.told()}{adapters})"
 
     @property
     def can(self) -> list[str]:
-        """The methods that this model has something to say by: all, since whatever is asked is text."""
-        return ["answer", "generate", "summarize", "translate", "classify", "score", "embed", "embed_tokens"]
+        """The methods that this model has something to say by: all, since whatever is asked is text; an exported one
+        gives no vectors."""
+        vectors = [] if self.predictor.foreign else ["embed", "embed_tokens"]
+        return ["answer", "generate", "summarize", "translate", "classify", "score", *vectors]
 
     @property
     def adapters(self) -> list[str]:
@@ -218,7 +218,7 @@ class TextToText:
         limit = decoding.max_input_tokens if decoding is not None else None
         if limit is None:
             return None
-        most = limit if self.predictor.model.max_len is None else min(limit, self.predictor.model.max_len)
+        most = limit if self.predictor.max_len is None else min(limit, self.predictor.max_len)
         ends = self.predictor.ends_inputs
         count = len(self.predictor.tokenizer.encode(text)) + ends
         if count <= most:
@@ -231,7 +231,7 @@ class TextToText:
         cut_off = decoding is not None and decoding.max_input_tokens is not None
         if context is None or cut_off or len(context) <= WINDOW_TOKENS:
             return [(0, context)]
-        tokenizer, most = self.predictor.tokenizer, self.predictor.model.max_len
+        tokenizer, most = self.predictor.tokenizer, self.predictor.max_len
         beside = len(tokenizer.encode(squad_inputs(question, ""))) + WINDOW_SLACK + 1
         size = WINDOW_TOKENS if most is None else min(WINDOW_TOKENS, most - beside - WINDOW_SLACK)
         cut = windows(context, tokenizer, size=max(size, 1))

@@ -27,6 +27,7 @@ from textfer.embed import rule_of
 from textfer.errors import CheckpointError, ConfigError
 from textfer.evaluate import load_examples
 from textfer.generate import Predictor
+from textfer.generate.exported import Exported, is_exported
 from textfer.heads import Head
 from textfer.models import MODELS, Model, Speller, as_generator, load_model
 from textfer.models.headed import RECORD as HEADS
@@ -58,15 +59,18 @@ def load(
     A model that reads is a `TextReader`: its heads, if it has any, find answers, name classes and tags; it writes
     nothing. Either gives vectors (`embed`). `adapters`: name → run that changed this model, to be put on by request
     (`add_adapter`); a model that writes becomes a reader where they all have heads. `weights="int8"`, on a CPU: several
-    times as fast and a fourth as large; some answers are others.
+    times as fast and a fourth as large; some answers are others. What `textfer export --to ct2` made is computed by
+    CTranslate2, and only writes.
 
     Errors: CheckpointError when a file is damaged or missing, or changes are of other weights; ConfigError for int8 of
     a model that has none, elsewhere than on the CPU, or with adapters.
     """
     check_weights(weights, adapters=bool(adapters))
-    folder = model_folder(name)
-    model = open_model(folder).to(pick_device("cpu" if weights == "int8" and device == "auto" else device))
-    tokenizer = tokenizer_of(name)
+    folder, on = model_folder(name), pick_device("cpu" if weights == "int8" and device == "auto" else device)
+    if is_exported(folder):
+        exported = Exported(folder, tokenizer_of(name), weights=weights, device=on.type, adapters=bool(adapters))
+        return TextToText(exported, name, calibration=read_calibration(folder))
+    model, tokenizer = open_model(folder).to(on), tokenizer_of(name)
     check_rows(name, model, tokenizer.vocab_size)
     if weights == "int8":
         lay_int8(model)

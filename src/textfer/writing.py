@@ -119,10 +119,10 @@ def _check(texts: Sequence[str], where: str) -> None:
 
 def _room(predictor: Predictor, prefix: str) -> int:
     """Tokens of a text that are read at once beside its prefix."""
-    most = predictor.model.max_len
+    most = predictor.max_len
     if most is None:
         return WINDOW_TOKENS
-    if LAYOUTS[predictor.model.layout].together:
+    if LAYOUTS[predictor.layout].together:
         most //= 2  # what is written needs positions too
     return max(1, min(WINDOW_TOKENS, most - len(predictor.tokenizer.encode(prefix)) - 1 - WINDOW_SLACK))
 

@@ -7,12 +7,15 @@ import signal
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from textfer.cli.parts import READER, WRITER, chosen_model
+from textfer.cli.parts import READER, WRITER, chosen_model, weights_option
 from textfer.errors import ConfigError, DataError, MachineError
+
+if TYPE_CHECKING:
+    from textfer.models.int8 import Weights
 
 NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 KEYS = "TEXTFER_API_KEYS"
@@ -23,6 +26,7 @@ MIN_KEY_CHARS = 16
 @click.argument("models", nargs=-1, metavar="MODEL…")
 @click.option("--name", "names", multiple=True, metavar="NAME=MODEL", help="A model under a name of your own.")
 @click.option("--adapter", "adapters", multiple=True, metavar="MODEL:NAME=RUN", help="A run's changes, by request.")
+@weights_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
 @click.option("--port", default=8100, show_default=True, type=click.IntRange(0, 65535), help="0 = any that is free.")
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="Another name it may be called by.")
@@ -44,6 +48,7 @@ def serve(
     models: Sequence[str],
     names: Sequence[str],
     adapters: Sequence[str],
+    weights: Weights,
     host: str,
     port: int,
     hosts: Sequence[str],
@@ -88,6 +93,7 @@ def serve(
             listener,
             places=places,
             adapters=runs_of,
+            weights=weights,
             engine={"slots": slots, "max_queue": queue, "timeout": timeout},
             about={"limits": bounds, "keys": keys, "hosts": allowed, "runs_dir": runs_dir},
         )
@@ -103,6 +109,7 @@ def _serve(
     *,
     places: Mapping[str, str],
     adapters: Mapping[str, Mapping[str, Path]],
+    weights: Weights,
     engine: Mapping[str, Any],
     about: dict[str, Any],
 ) -> int | None:
@@ -115,7 +122,7 @@ def _serve(
 
     limits = Limits(**{name: value for name, value in about.pop("limits").items() if value is not None})
     options = EngineOptions(**{name: value for name, value in engine.items() if value is not None})
-    shelf = open_shelf(places, adapters, options=options)
+    shelf = open_shelf(places, adapters, options=options, weights=weights)
     hosts = about.pop("hosts")
     service = Service(shelf, limits=limits, hosts=None if hosts is None else [*LOOPBACK, *hosts], log=_log, **about)
     for one in shelf:

@@ -15,6 +15,7 @@ from textfer.engine.scheduler import EngineOptions, Scheduler
 from textfer.engine.ticket import Ticket
 from textfer.errors import ConfigError, TextferError
 from textfer.generate import Decoding, Generated, check_decoding
+from textfer.generate.exported import Exported
 from textfer.reader import TextReader
 
 
@@ -64,6 +65,8 @@ class Engine:
         def make(terms: Terms) -> Request:
             reader = self._written("generate")
             way = check_decoding(decoding or Decoding())
+            if isinstance(reader.predictor, Exported):
+                return self._exported(terms, text, way)
             if way.beams == 1:
                 return Writing(terms=terms, texts=[text], decoding=way, finish=_only)
 
@@ -96,7 +99,7 @@ class Engine:
                 return self._found(terms, (question, context), decoding, candidates)
             reader, way = self.reader, check_decoding(decoding or Decoding())
             asked = reader.asked(question, context, way, adapter=adapter, candidates=candidates)
-            if way.beams == 1:
+            if way.beams == 1 and not reader.predictor.foreign:
                 return Writing(terms=terms, texts=asked.texts, decoding=way, finish=asked.answer)
 
             def act(items: Sequence[tuple[str, str | None]]) -> list[Answer]:
@@ -173,6 +176,25 @@ class Engine:
         kind = ("answer", adapter, decoding, candidates)
         length = self._about(f"{question}\n{context}")
         return Reading(terms=terms, kind=kind, item=(question, context), length=length, act=act)
+
+    def _exported(self, terms: Terms, text: str, way: Decoding) -> Reading:
+        """A text after which another program writes: a batch to its end, though each text of it can be left."""
+        reader, tokenizer = self.reader, self._scheduler.tokenizer
+        assert isinstance(reader, TextToText)
+
+        def act(items: Sequence[tuple[str, Reading]]) -> list[Generated]:
+            def follow(number: int, ids: Sequence[int]) -> bool:
+                return items[number][1].hear(ids, tokenizer)
+
+            with reader.under(terms.adapter) as predictor:
+                assert isinstance(predictor, Exported)
+                found = dict(predictor.generate_each([one for one, _ in items], way, follow=follow))
+            return [found[number] for number in range(len(items))]
+
+        kind = ("generate", terms.adapter, way)
+        request = Reading(terms=terms, kind=kind, item=None, length=self._about(text), act=act)
+        request.item = text, request
+        return request
 
     def _written(self, where: str) -> TextToText:
         """The reader, which writes. Errors: ConfigError."""

@@ -68,6 +68,13 @@ class Reading(Request):
     length: int
     """About how many tokens it has."""
     act: Callable[[Sequence[Any]], Sequence[Any]]
+    pieces: Pieces = field(default_factory=Pieces)
+
+    def hear(self, ids: Sequence[int], tokenizer: Tokenizer) -> bool:
+        """Shows what is sure by now to those who follow, where `act` tells of it; whether it need not go on."""
+        if self.ticket.followed:
+            self.ticket.tell(self.pieces.push(tokenizer.decode(ids)))
+        return self.is_over()
 
 
 @dataclass(slots=True, eq=False, kw_only=True)

@@ -62,8 +62,11 @@ class Scheduler:
         self._closing = self._abandoning = False
         self._counts = {"num_done": 0, "num_cancelled": 0, "num_expired": 0, "num_failed": 0}
         self._seconds_busy = 0.0
-        reader.predictor.model.eval()
-        self._padded = LAYOUTS[reader.predictor.model.layout].together
+        predictor = reader.predictor
+        foreign = isinstance(predictor, Predictor) and predictor.foreign
+        if not foreign:
+            predictor.model.eval()
+        self._padded = not foreign and LAYOUTS[predictor.model.layout].together
         self._thread = threading.Thread(target=self._work, name=f"engine of {reader.name}", daemon=True)
         self._thread.start()
 
@@ -285,7 +288,8 @@ class Scheduler:
             else:
                 if isinstance(result, Generated):
                     self.tokens_written += result.num_tokens
-                one.ticket.finish(result, result.text if isinstance(result, Generated) else "")
+                if not one.ticket.done:
+                    one.ticket.finish(result, one.pieces.rest(result.text) if isinstance(result, Generated) else "")
 
     def _next_readings(self) -> list[Reading]:
         with self._changed:

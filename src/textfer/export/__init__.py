@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 import torch
 
+from textfer.calibration import read_calibration, write_calibration
 from textfer.errors import ConfigError, MachineError
 from textfer.export.ct2 import names_of_ids, read_ct2, write_ct2
 from textfer.export.hub import check_ids, hub_reads, hub_writes, write_hub
@@ -65,6 +66,8 @@ def export(name: str, form: Form, out: Path) -> Exported:
     beside = Path(mkdtemp(prefix=f".{out.name}-", dir=out.absolute().parent))
     try:
         count, furthest = _tried(model, tokenizer, form, beside, name)
+        if (calibration := read_calibration(model_folder(name))) is not None:
+            write_calibration(calibration, beside)
         beside.chmod(0o755)
         if out.exists():
             out.rmdir()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import final
 
 import numpy as np
 import torch
@@ -29,6 +28,7 @@ from textfer.errors import ConfigError, DataError
 from textfer.generate.decoding import Decoding, beam_search, check_decoding, decode, limits_of
 from textfer.generate.scoring import likelihoods
 from textfer.models import Generator
+from textfer.models.int8 import num_weights
 from textfer.tokenizers import Tokenizer
 
 __all__ = ["Decoding", "Generated", "Predictor", "check_decoding"]
@@ -47,7 +47,6 @@ class Generated:
     num_tokens: int
 
 
-@final
 class Predictor:
     """A model and its vocabulary, ready to read and write.
 
@@ -55,10 +54,32 @@ class Predictor:
     model, which has only learnt to go on with text, would take it for the end of that text.
     """
 
+    foreign = False
+    """Whether another program has the weights (`exported.Exported`): there is no `model` then to step or change."""
+
     def __init__(self, model: Generator, tokenizer: Tokenizer, *, ends_inputs: bool = True) -> None:
-        self.model = model
+        self._model = model
         self.tokenizer = tokenizer
         self.ends_inputs = ends_inputs
+
+    @property
+    def model(self) -> Generator:
+        """What writes."""
+        return self._model
+
+    @property
+    def max_len(self) -> int | None:
+        """Positions that the model has; None = as many as it takes."""
+        return self.model.max_len
+
+    @property
+    def layout(self) -> str:
+        """Where inputs and answers stand; see `data.layout`."""
+        return self.model.layout
+
+    def told(self) -> str:
+        """What it is, in words."""
+        return f"{num_weights(self.model):,} parameters"
 
     def generate(
         self, texts: Sequence[str], decoding: Decoding | None = None, *, choices: Choices | None = None
@@ -199,14 +220,14 @@ class Predictor:
         Errors: DataError for a text that is far too long, or for which the model has no positions.
         """
         room = MAX_INPUT_TOKENS
-        if self.model.max_len is not None:
-            room = self.model.max_len - LAYOUTS[self.model.layout].together
-        most = room if limit is None else min(limit, room) if self.model.max_len else limit
+        if self.max_len is not None:
+            room = self.max_len - LAYOUTS[self.layout].together
+        most = room if limit is None else min(limit, room) if self.max_len else limit
         encoded = self.tokenizer.encode_many(list(texts))
         sequences = [self._as_read(ids, None if limit is None else most) for ids in encoded]
         lens = [len(ids) for ids in sequences]
         if lens and (longest := max(lens)) > most:
-            why = "" if self.model.max_len is None else " (the model's positions)"
+            why = "" if self.max_len is None else " (the model's positions)"
             raise DataError(
                 f"text {lens.index(longest) + 1} of {len(texts)}: is {longest:,} tokens long, expected {most:,} at "
                 f"most{why}. Shorten it, or set max_input_tokens to lose its "

@@ -91,6 +91,11 @@ def family_of(config: Mapping[str, Any], folder: Path) -> type[Model]:
     for family in MODELS.each():
         if kind in family.model_types:
             return family
+    if kind is None and (folder / "model.bin").is_file():
+        raise CheckpointError(
+            f"{folder}: was exported to CTranslate2, which answers (ask, generate, serve) and no more. "
+            "Name the model it was made of."
+        )
     known = ", ".join(kind for family in MODELS.each() for kind in family.model_types)
     raise CheckpointError(f"{folder}/config.json: model_type is {kind!r}, expected one of {known}.")
 

@@ -14,6 +14,7 @@ from textfer.choices import Ranked
 from textfer.engine import Engine, EngineOptions, Ticket
 from textfer.errors import ConfigError, nearest
 from textfer.generate import Decoding, Generated
+from textfer.models.int8 import Weights
 from textfer.parts import load
 from textfer.reader import TextReader
 from textfer.serve.names import check_name
@@ -74,7 +75,7 @@ class Served:
     def can(self, adapter: str | None = None) -> list[str]:
         """What it may be asked for, as it is or under that adapter."""
         if isinstance(self.reader, TextToText):
-            return ["answer", "generate", "classify", "embed"]
+            return ["answer", "generate", "classify", *([] if self.reader.predictor.foreign else ["embed"])]
         kinds = [head.kind for head in self.reader.with_adapter(adapter).heads]
         return [*(verb for kind, verb in DONE_BY_HEADS.items() if kind in kinds), "embed"]
 
@@ -131,7 +132,11 @@ class Shelf:
 
 
 def open_shelf(
-    models: Mapping[str, str], adapters: Mapping[str, Mapping[str, Path]], *, options: EngineOptions | None = None
+    models: Mapping[str, str],
+    adapters: Mapping[str, Mapping[str, Path]],
+    *,
+    options: EngineOptions | None = None,
+    weights: Weights = "float32",
 ) -> Shelf:
     """Loads models (name → where it lies) with their adapters (name → name → run), each with an engine of its own.
 
@@ -145,7 +150,7 @@ def open_shelf(
     served: list[Served] = []
     try:
         for name, place in models.items():
-            reader = load(place, adapters=adapters.get(name))
+            reader = load(place, adapters=adapters.get(name), weights=weights)
             reader.name = name  # errors tell it to clients, who need not know where models lie
             engine = Engine(reader, options=options or EngineOptions())
             served.append(Served(name=name, engine=engine, reader=reader, created=int(time.time())))
