@@ -15,7 +15,7 @@ from textfer.compare.cell import RESULT
 from textfer.compare.comparing import Asked, outline_all
 from textfer.compare.file import comparison_names, load_comparison
 from textfer.compare.plan import Cell, plan, runs_of
-from textfer.compare.plot import check_picture, draw
+from textfer.compare.plot import check_picture, draw, span
 from textfer.compare.results import Found, Spot, gather, records_of
 from textfer.compare.table import as_json, as_markdown, as_text, table_of, told
 from textfer.compare.work import check_data, finished
@@ -321,6 +321,8 @@ def test_the_picture_is_drawn(path: str, tmp_path: Path) -> None:
     draw(found, tmp_path / "t.svg")
     text = (tmp_path / "t.svg").read_text(encoding="utf-8")
     assert text.count("<path") > 10
+    assert span(40.0, 60.0) == (40.0, 60.0)
+    assert span(0.0, 1.4e-17) == (-0.5, 0.5), "what differs by rounding alone does not fill the picture"
     with pytest.raises(ConfigError, match="unknown kind of picture"):
         check_picture(tmp_path / "t.gif")
     with pytest.raises(ConfigError, match="is no folder"):

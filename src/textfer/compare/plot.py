@@ -11,6 +11,8 @@ SUFFIXES = (".png", ".svg", ".pdf")
 ROW_INCHES = 0.32
 PANEL_INCHES = 2.6
 COLOUR = "#1b6ca8"
+LEAST_SPAN = 1.0
+"""Points that an axis shows at least: rows that differ by rounding alone must not look far apart."""
 
 
 def check_picture(path: Path) -> None:
@@ -33,6 +35,12 @@ def can_draw() -> bool:
     except ImportError:
         return False
     return True
+
+
+def span(low: float, high: float) -> tuple[float, float]:
+    """(low, high) of an axis, apart by a point at least."""
+    more = max(0.0, LEAST_SPAN - (high - low)) / 2
+    return low - more, high + more
 
 
 def draw(found: Found, path: Path) -> None:
@@ -66,6 +74,7 @@ def draw(found: Found, path: Path) -> None:
         axis.grid(axis="x", color="0.92", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.margins(x=0.08)
+        axis.set_xlim(*span(*axis.get_xlim()))
         axis.spines[["right", "top"]].set_visible(False)
     axes[0].set_yticks(range(len(rows)), [made.rows[row].label or row for row in rows], fontsize=9)
     axes[0].set_ylim(len(rows) - 0.5, -0.5)
