@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -26,7 +25,7 @@ class Writer:
 
     def __init__(self, vocabulary: Path, *, max_len: int | None = None, none: float = 0.99) -> None:
         self.tokenizer = load_tokenizer(str(vocabulary))
-        self.model = SimpleNamespace(max_len=max_len)
+        self.max_len = max_len
         self.none = none
         self.ends_inputs = True
         self.read: list[str] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -63,7 +62,7 @@ class Writer:
 
     def __init__(self, *, none: bool = False) -> None:
         self.tokenizer = load_tokenizer("bytes")
-        self.model = SimpleNamespace(max_len=None, layout="encdec")
+        self.max_len, self.layout = None, "encdec"
         self.ends_inputs = True
         self.none = none
 

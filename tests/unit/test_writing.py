@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -26,7 +25,7 @@ class Writer:
 
     def __init__(self, vocabulary: Path, say: Callable[[str], str], *, max_len: int | None = None) -> None:
         self.tokenizer = load_tokenizer(str(vocabulary))
-        self.model = SimpleNamespace(max_len=max_len, layout="encdec")
+        self.max_len, self.layout, self.foreign = max_len, "encdec", False
         self.say = say
         self.read: list[str] = []
         self.decodings: list[Decoding | None] = []
