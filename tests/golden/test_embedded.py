@@ -1,7 +1,7 @@
-"""The package's models on twenty questions written for this: answers and scores as seen when they were packed.
+"""The package's models on questions and texts written for this: answers and scores as seen when they were packed.
 
-Provenance: embedded_questions.json has invented facts; embedded_answers.json is written by record_embedded.py, on a
-CPU.
+Provenance: embedded_questions.json and embedded_prefixes.json were written for this project, with invented facts;
+embedded_answers.json is written by record_embedded.py, on a CPU.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from embedded import MODELS, PINNED, RECORDED, ask, questions, weights_of
+from embedded import MODELS, PINNED, RECORDED, ask, prefixed, questions, weights_of
 
 from textfer.metrics import squad_v2
 from textfer.models.packed import check_digests, embedded_folder
@@ -46,6 +46,15 @@ def test_the_reader_beats_saying_nothing() -> None:
     scores = json.loads(RECORDED.read_text(encoding="utf-8"))["starter-reader"]["scores"]
     assert set(scores) == set(PINNED)
     assert scores["exact"] >= 2 * nothing["exact"]
+
+
+def test_the_writer_knows_intents() -> None:
+    if embedded_folder("starter-t5") is None:
+        pytest.skip("starter-t5 is not in this copy of textfer")
+    scores = json.loads(RECORDED.read_text(encoding="utf-8"))["starter-t5"]["scores"]
+    assert set(scores) == {row["task"] for row in prefixed()}
+    for task in ("snips_intent", "banking77", "clinc_oos"):  # 7, 77 and 150 classes
+        assert scores[task] >= 80
 
 
 def test_records_are_of_models_that_are_here() -> None:

@@ -16,7 +16,7 @@ from textfer.config import build
 from textfer.data.layout import LAYOUTS, Lens
 from textfer.embed import Embedder, EmbedOptions, rule_of
 from textfer.errors import CheckpointError, ConfigError, DataError
-from textfer.models import as_generator
+from textfer.models import as_generator, bert_blocks
 from textfer.models.bert import Bert, BertOptions
 from textfer.tokenizers import load_tokenizer
 from textfer.training.loss import cross_entropy
@@ -200,3 +200,41 @@ def test_the_rule_of_a_folder_is_read(tmp_path: Path) -> None:
     config.write_text(json.dumps({"pooling_mode_max_tokens": True}))
     with pytest.raises(CheckpointError, match="pools by max_tokens, expected mean or cls"):
         rule_of(tmp_path)
+
+
+# ---- padding that is worked on
+
+
+def read_forward(model: Bert, batch: Batch) -> tuple[Tensor, list[int]]:
+    """([B, L, D] last states, how many tokens each layer worked on)"""
+    sizes: list[int] = []
+    for layer in model.layers:
+        layer.register_forward_pre_hook(lambda _, args: sizes.append(args[0].shape[-2]))
+    with torch.no_grad():
+        return model.layer_states(batch)[-1], sizes
+
+
+def test_tokens_are_worked_on_in_steps_where_padding_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batch_of([[one] for one in EXAMPLES])
+    assert batch.encoder is not None
+    counts = {}
+    for step in (1, 8, 16, 64):
+        monkeypatch.setattr(bert_blocks, "TOKENS_STEP", step)
+        states, sizes = read_forward(model_of(), batch)
+        counts[step] = (states, sizes)
+    tokens = sum(end - start for _, start, end in batch.encoder.runs)
+    assert tokens % 8
+    assert set(counts[1][1]) == {tokens}
+    assert set(counts[8][1]) == {tokens + -tokens % 8}
+    assert set(counts[16][1]) == {tokens + -tokens % 16}
+    assert set(counts[64][1]) == {batch.encoder.ids.numel()}  # all padding there is, which is less than asked
+    for states, _ in counts.values():
+        torch.testing.assert_close(states, counts[1][0], atol=2e-6, rtol=1e-5)
+        assert not states[batch.encoder.segments == 0].any()
+
+
+def test_no_padding_is_made_where_there_is_none() -> None:
+    batch = batch_of([[example(9)]])
+    _, sizes = read_forward(model_of(), batch)
+    assert batch.encoder is not None
+    assert set(sizes) == {batch.encoder.ids.numel()}

@@ -46,6 +46,7 @@ def pack(
 
     Beside the weights lie LICENSE, NOTICE and card.md. `textfer show models` lists what is in the package.
     """
+    from textfer.models.packed import read_manifest
     from textfer.shipping import ship
 
     given = {"LICENSE": licence_file, "NOTICE": notice, "card.md": card}
@@ -67,4 +68,6 @@ def pack(
     if shipped.drafted:
         click.echo(f"Drafts, to be read before it is given away: {', '.join(shipped.drafted)}.")
     model = name if out is None else shipped.folder
-    click.echo(f'Next: textfer ask --model {model} --context … "…"')
+    finds = "finds answers" in str(read_manifest(shipped.folder).get("can"))
+    command = f"ask --model {model} --context …" if finds else f"generate --model {model}"
+    click.echo(f'Next: textfer {command} "…"')

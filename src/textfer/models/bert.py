@@ -211,7 +211,10 @@ class Bert(nn.Module):
 
     def _laid(self, x: Tensor, side: Side, way: Reading) -> Tensor:
         """[N, D] or [B, L, D] → [B, L, D]"""
-        return x if way.places is None else laid(x, way.places, side)
+        if way.places is None:
+            return x
+        count = len(x) - way.num_idle
+        return laid(x[:count], way.places[:count], side)
 
     def pooled(self, hidden: Tensor, runs: tuple[Run, ...]) -> Tensor:
         """[B, L, D] last states → [E, D]: the first token of each example through a dense layer and a tanh."""
