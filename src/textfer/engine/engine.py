@@ -127,7 +127,8 @@ class Engine:
         def make(terms: Terms) -> Request:
             reader, item = self.reader, (text, _checked(choices))
             if isinstance(reader, TextReader):
-                if choices is not None:
+                heads = reader.with_adapter(adapter).heads
+                if choices is not None and any(head.kind == "class" for head in heads):
                     raise ConfigError(
                         "classify: choices cannot take effect, this model has labels of its own. Drop it."
                     )

@@ -56,11 +56,23 @@ def check_ids(folder: Path, tokenizer: Tokenizer) -> None:
             )
 
 
-def hub_writes(folder: Path, writings: Sequence[Writing]) -> list[Said]:
-    """What transformers writes, and its logits of what ours wrote."""
+def _loaded(kind: str, folder: Path) -> Any:
+    """A class of transformers with the folder's weights, without its progress bar, which --json has no place for."""
     import transformers
 
-    model = transformers.AutoModelForSeq2SeqLM.from_pretrained(str(folder)).eval()
+    logging: Any = transformers.utils.logging
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        return getattr(transformers, kind).from_pretrained(str(folder)).eval()
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def hub_writes(folder: Path, writings: Sequence[Writing]) -> list[Said]:
+    """What transformers writes, and its logits of what ours wrote."""
+    model = _loaded("AutoModelForSeq2SeqLM", folder)
     start, found = model.config.decoder_start_token_id, []
     for one in writings:
         inputs, count = torch.tensor([one.inputs]), len(one.tokens)
@@ -74,9 +86,7 @@ def hub_writes(folder: Path, writings: Sequence[Writing]) -> list[Said]:
 
 def hub_reads(folder: Path, head: Head, readings: Sequence[Reading]) -> list[Said]:
     """What the class of transformers for such a head says."""
-    import transformers
-
-    model: Any = getattr(transformers, CLASSES[head.kind]).from_pretrained(str(folder)).eval()
+    model = _loaded(CLASSES[head.kind], folder)
     found = []
     for one in readings:
         with torch.inference_mode():
