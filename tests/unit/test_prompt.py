@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,12 @@ print("left", flush=True)
 CTRL_C, CTRL_D, UP = "\x03", "\x04", "\x1b[A"
 
 
+def _as_for_a_person() -> None:
+    """The terminal is the session's, and Ctrl-C is heard, which what runs in the background is born deaf to."""
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Terminal:
     """A child that takes its terminal for a person's."""
 
@@ -41,7 +48,7 @@ class Terminal:
             stderr=theirs,
             env={**os.environ, "TERM": "xterm", "PYTHONUTF8": "1"},
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),  # it is then the session's: Ctrl-C arrives
+            preexec_fn=_as_for_a_person,
         )
         os.close(theirs)
         self.seen = ""
