@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
@@ -52,6 +53,7 @@ class Terminal:
         )
         os.close(theirs)
         self.seen = ""
+        self.decoder = codecs.getincrementaldecoder("utf-8")()  # what is read may end inside a letter
 
     def wait_for(self, words: str) -> str:
         """All that was shown up to and with these words."""
@@ -60,7 +62,7 @@ class Terminal:
             assert time.monotonic() < end, f"{words!r} never came: {self.seen!r}"
             if select([self.ours], [], [], 0.1)[0]:
                 try:
-                    self.seen += re.sub(r"\x1b\[\?2004[hl]\r?", "", os.read(self.ours, 4096).decode())
+                    self.seen += re.sub(r"\x1b\[\?2004[hl]\r?", "", self.decoder.decode(os.read(self.ours, 4096)))
                 except OSError:  # the child has closed it
                     break
         before, found, self.seen = self.seen.partition(words)
