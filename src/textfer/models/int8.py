@@ -31,7 +31,7 @@ TINY = 1e-30
 """Scale of what is all zeros."""
 ENGINE = "fbgemm"
 ROWS = 256
-"""Rows that are worked on at a time: what is made of them on the way stays in the CPU's own memory."""
+"""Rows a thread that are worked on at a time: what is made of them on the way stays in the CPU's own memory."""
 
 
 Weights = Literal["float32", "int8"]
@@ -118,7 +118,8 @@ class Int8Linear(nn.Module):
             size = float(x.abs().max())
             out = _product(x, max(size, TINY) / self.steps, self.steps, self.packed)
             return out if self.bias is None else out.add_(self.bias)
-        parts = [self._rows(part) for part in torch.split(x.reshape(-1, x.shape[-1]), ROWS)]
+        size = ROWS * torch.get_num_threads()
+        parts = [self._rows(part) for part in torch.split(x.reshape(-1, x.shape[-1]), size)]
         return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*x.shape[:-1], -1)
 
     def _rows(self, x: Tensor) -> Tensor:
