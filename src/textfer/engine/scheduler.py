@@ -26,7 +26,6 @@ from textfer.engine.ticket import Cancelled, Expired, Overloaded, Ticket
 from textfer.engine.writer import Writer
 from textfer.generate import Generated, Predictor
 from textfer.reader import TextReader
-from textfer.training.process import Blocks
 
 LOG = logging.getLogger(__name__)
 
@@ -131,7 +130,6 @@ class Scheduler:
 
     @torch.inference_mode()
     def _work(self) -> None:
-        blocks = Blocks()
         while self._has_work():
             begin = time.perf_counter()
             try:
@@ -145,7 +143,6 @@ class Scheduler:
             with self._changed:
                 self._started = [request for request in self._started if not request.ticket.done]
                 self._seconds_busy += time.perf_counter() - begin
-            blocks.free()
 
     def _has_work(self) -> bool:
         """Waits until there is something to do; False = never more."""
